@@ -1,0 +1,10 @@
+"""Task distributions, by the name under which `metarl.make` knows them; each module is imported on first use."""
+
+DISTRIBUTIONS: dict[str, str] = {
+    "bernoulli-bandit": "metarl.envs.bandit:BernoulliBandit",
+    "tabular-mdp": "metarl.envs.tabular:TabularMDP",
+    "grid-navigation": "metarl.envs.grids:GridNavigation",
+    "dark-room": "metarl.envs.grids:DarkRoom",
+    "point-navigation": "metarl.envs.navigation:PointNavigation",
+    "sparse-point-navigation": "metarl.envs.navigation:SparsePointNavigation",
+}

@@ -1,0 +1,86 @@
+"""Bernoulli bandits (Duan et al. 2016, arXiv 1611.02779, section 3.1)."""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from metarl.native import NativeDistribution
+from metarl.tasks import Tasks
+
+
+@final
+@dataclass(frozen=True)
+class BernoulliBandit(NativeDistribution):
+    """Arms that pay 1 with an unknown probability, drawn from U[0, 1] for each task; an episode is one pull.
+
+    The observation is constant. ood: every arm pays with a probability below one half.
+    """
+
+    arms: int = 5
+    pulls: int = 10
+
+    def __post_init__(self) -> None:
+        if self.arms < 2 or self.pulls < 1:
+            raise ValueError(f"need arms >= 2 and pulls >= 1, got arms={self.arms}, pulls={self.pulls}")
+        super().__post_init__()
+
+    @property
+    def name(self) -> str:
+        return "bernoulli-bandit-v1"
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        return spaces.Box(0.0, 1.0, (1,), np.float32)
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        return spaces.Discrete(self.arms)
+
+    @property
+    def task_space(self) -> spaces.Dict:
+        return spaces.Dict({"means": spaces.Box(0.0, 1.0, (self.arms,), np.float32)})
+
+    @property
+    def horizon(self) -> int:
+        return 1
+
+    @property
+    def episodes(self) -> int:
+        return self.pulls
+
+    def _draw(self, num_tasks: int, generator: torch.Generator) -> dict[str, Tensor]:
+        low, high = self._interval("means", 0.0, 0.5 if self.split_name == "ood" else 1.0)
+        return {"means": uniform(num_tasks, low, high, generator)}
+
+    def initial_state(self, tasks: Tasks, generator: torch.Generator) -> Tensor:
+        return torch.zeros(len(tasks), 1, device=tasks.device)
+
+    def observe(self, state: Tensor, tasks: Tasks) -> Tensor:
+        return torch.zeros(len(tasks), 1, device=tasks.device)
+
+    def transition(
+        self, state: Tensor, action: Tensor, tasks: Tasks, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        chance = tasks["means"].gather(1, action[:, None]).squeeze(1)
+        reward = (torch.rand(chance.shape, generator=generator, device=chance.device) < chance).float()
+        return action[:, None].float(), reward, torch.ones_like(chance, dtype=torch.bool)
+
+    def frame(self, state: Tensor, task: Tasks) -> np.ndarray:
+        """One bar per arm, as high as its payout; the last pulled arm is dark."""
+        image = np.full((100, 20 * self.arms, 3), 255, np.uint8)
+        for arm, mean in enumerate(task["means"][0].tolist()):
+            color = (31, 60, 110) if arm == int(state[0, 0]) else (160, 180, 210)
+            image[100 - max(1, round(100 * mean)) :, 20 * arm + 2 : 20 * arm + 18] = color
+        return image
+
+
+def uniform(num_tasks: int, low: np.ndarray, high: np.ndarray, generator: torch.Generator) -> Tensor:
+    """Uniform float32 draws `[num_tasks, *low.shape]` between `low` and `high`, on the generator's device."""
+    lows = torch.as_tensor(np.ascontiguousarray(low), dtype=torch.float32, device=generator.device)
+    highs = torch.as_tensor(np.ascontiguousarray(high), dtype=torch.float32, device=generator.device)
+    draws = torch.rand(num_tasks, *low.shape, generator=generator, device=generator.device)
+    return lows + (highs - lows) * draws

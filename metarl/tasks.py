@@ -229,9 +229,9 @@ class TaskDistribution(ABC):
 
     def _interval(self, name: str, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
         """Bounds of the prior of `name`: the limits if given, else `low` and `high`; in the parameter's shape."""
-        shape = self.task_space[name].shape
+        shape = self.task_space[name].shape or ()
         lows, highs = next(((a, b) for key, a, b in self.limits if key == name), ((low,), (high,)))
-        return np.broadcast_to(np.float64(lows), shape), np.broadcast_to(np.float64(highs), shape)
+        return np.broadcast_to(np.asarray(lows), shape), np.broadcast_to(np.asarray(highs), shape)
 
     def _check_limits(self, name: str, low: tuple[float, ...], high: tuple[float, ...]) -> None:
         box = self.task_space.spaces.get(name)

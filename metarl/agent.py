@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from metarl.tasks import Tasks
 from metarl.trajectories import Transition
 
 
@@ -31,3 +32,11 @@ class AdaptivePolicy(ABC):
     @abstractmethod
     def observe(self, transition: Transition) -> None:
         """Learn from what the last actions led to."""
+
+
+class PrivilegedPolicy(AdaptivePolicy):
+    """An oracle that is told the task: a limit to measure against and a teacher, never a competitor."""
+
+    @abstractmethod
+    def reveal(self, tasks: Tasks) -> None:
+        """The task of every slot, told once before the trial begins."""

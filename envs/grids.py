@@ -9,8 +9,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from metarl import goal_search
 from metarl.native import NativeDistribution
-from metarl.tasks import Tasks
+from metarl.tasks import OptimalReturn, Tasks
 
 MOVES = ((0, 0), (0, 1), (1, 0), (0, -1), (-1, 0))  # stay, up, right, down, left as (x, y)
 
@@ -64,6 +65,11 @@ class GoalGrid(NativeDistribution):
         if not kept:
             raise ValueError(f"{self.name}: no goal of the {self.split_name} split lies within {self.limits}")
         return kept
+
+    @final
+    def optimal_return(self, num_episodes: int | None = None) -> OptimalReturn:
+        """The Bayes-optimal return: exact where the best search path can be proved, else a bound."""
+        return goal_search.optimal_return(goal_search.problem(self, num_episodes))
 
     @final
     def _draw(self, num_tasks: int, generator: torch.Generator) -> dict[str, Tensor]:

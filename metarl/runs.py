@@ -1,0 +1,185 @@
+"""Run folders: what was run, how it went, and the last checkpoint; enough to go on exactly where a run stopped.
+
+```
+runs/rl2-grid-navigation-seed0/
+    config.json               agent, task distribution, options, seed, steps and versions
+    progress.csv              one row per update; a run resumed at step 800 goes on in progress-800.csv
+    checkpoint.safetensors    the last checkpoint, always whole
+    events.out.tfevents...    the same rows for TensorBoard, where it is installed
+```
+"""
+
+import csv
+import importlib.metadata
+import importlib.util
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, final
+
+from stable_baselines3.common.logger import Logger, make_output_format
+
+CONFIG = "config.json"
+CHECKPOINT = "checkpoint.safetensors"
+STEPS = "time/total_timesteps"  # the column that says when a row was written, as in Stable-Baselines3
+
+
+def versions() -> dict[str, str]:
+    """Versions of what can change a run's numbers."""
+    packages = ("metarl", "torch", "numpy", "gymnasium", "stable-baselines3")
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
+
+
+@final
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run, as `config.json` keeps it."""
+
+    agent: str
+    """Name of the agent, or `module:Class`."""
+    distribution: str
+    """Name of the task distribution, or `module:attribute`, as `metarl.make` takes it."""
+    distribution_options: Mapping[str, Any]
+    """Options given to `metarl.make`."""
+    seed: int
+    """The one seed of every random stream."""
+    total_steps: int
+    """Environment steps, summed over all environments, after which the run is complete."""
+    options: Mapping[str, Any]
+    """The agent's options, all of them."""
+    versions: Mapping[str, str] = field(default_factory=versions)
+    """Versions of Python and the libraries at the start."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON gives it back: tuples have become lists."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+    def differences(self, other: "RunConfig") -> list[str]:
+        """What makes `other` another run, a line each; more steps and newer versions do not."""
+        mine, theirs = _flat(self.to_json()), _flat(other.to_json())
+        names = [name for name in mine | theirs if not name.startswith(("total_steps", "versions"))]
+        return [f"{n} {mine.get(n)!r}, not {theirs.get(n)!r}" for n in names if mine.get(n) != theirs.get(n)]
+
+
+@final
+class Run:
+    """A run folder at `path`; `create` starts one, `open` reads one.
+
+    >>> import tempfile
+    >>> config = RunConfig("rl2", "bernoulli-bandit", {"arms": 3}, seed=0, total_steps=1000, options={})
+    >>> run = Run.create(tempfile.mkdtemp(), config)
+    >>> Run.open(run.path).config.distribution_options
+    {'arms': 3}
+    """
+
+    def __init__(self, path: str | Path, config: RunConfig) -> None:
+        self.path = Path(path)
+        self.config = config
+
+    @classmethod
+    def create(cls, path: str | Path, config: RunConfig) -> "Run":
+        """A new run; ValueError if something is there already, OSError if the folder cannot be written."""
+        folder = Path(path)
+        if (folder / CONFIG).exists():
+            raise ValueError(f"{folder} already holds a run: go on with --resume, or choose another --run-dir")
+        if folder.exists() and any(folder.iterdir()):
+            raise ValueError(f"{folder} is not empty and not a run: choose another --run-dir")
+        folder.mkdir(parents=True, exist_ok=True)
+        run = cls(folder, config)
+        run._write_config()
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        """The run in a folder; ValueError if there is none or its config.json is damaged."""
+        file = Path(path) / CONFIG
+        if not file.is_file():
+            raise ValueError(f"{path} is not a run folder: it has no {CONFIG}")
+        try:
+            return cls(path, RunConfig(**json.loads(file.read_text(encoding="utf-8"))))
+        except (json.JSONDecodeError, TypeError) as error:
+            raise ValueError(f"{file} is damaged: {error}") from error
+
+    @classmethod
+    def resume(cls, path: str | Path, config: RunConfig) -> "Run":
+        """The run in a folder, to go on to `config.total_steps`; ValueError if `config` is that of another run."""
+        run = cls.open(path)
+        if differences := run.config.differences(config):
+            raise ValueError(
+                f"{path} is another run ({'; '.join(differences)}): repeat its own command with --resume, "
+                "or choose another --run-dir"
+            )
+        run.config = replace(run.config, total_steps=config.total_steps)
+        run._write_config()
+        return run
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the last checkpoint is, once there is one."""
+        return self.path / CHECKPOINT
+
+    def logger(self, steps: int) -> Logger:
+        """Stable-Baselines3's logger into this folder for a run that stands at `steps`; it never truncates old rows."""
+        for start, file in _progress_files(self.path):
+            if start > 0 and start >= steps:
+                file.unlink()  # written after this checkpoint: the run passes here again
+        suffix = f"-{steps}" if steps else ""
+        formats = [make_output_format("csv", str(self.path), suffix)]
+        if has_tensorboard():
+            formats.append(make_output_format("tensorboard", str(self.path)))
+        return Logger(str(self.path), formats)
+
+    def progress(self) -> list[dict[str, float]]:
+        """The rows of all progress files in order, each step once: what a crash undid is left out."""
+        files = _progress_files(self.path)
+        ends = [start for start, _ in files[1:]] + [sys.maxsize]
+        return [row for (_, file), end in zip(files, ends, strict=True) for row in _rows(file) if row[STEPS] <= end]
+
+    def _write_config(self) -> None:
+        write_text(self.path / CONFIG, json.dumps(self.config.to_json(), indent=2) + "\n")
+
+
+def has_tensorboard() -> bool:
+    """Whether the optional TensorBoard writer is installed."""
+    return importlib.util.find_spec("tensorboard") is not None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or nothing: to a temporary name beside it, then renamed."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _progress_files(folder: Path) -> list[tuple[int, Path]]:
+    """Progress files with the step each begins at, in order."""
+    starts = ((file.stem.removeprefix("progress").lstrip("-") or "0", file) for file in folder.glob("progress*.csv"))
+    return sorted((int(start), file) for start, file in starts if start.isdecimal())
+
+
+def _rows(file: Path) -> list[dict[str, float]]:
+    """The numbers of each row of one progress file; a crash can leave a last line that is torn."""
+    text = file.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1].splitlines()
+    rows = ({name: float(value) for name, value in row.items() if _is_number(value)} for row in csv.DictReader(whole))
+    return [row for row in rows if STEPS in row]
+
+
+def _is_number(text: str | None) -> bool:
+    try:
+        float(text or "")
+    except ValueError:
+        return False
+    return True
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, keys joined by dots."""
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        leaves |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return leaves

@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from metarl import seeding
@@ -227,21 +228,30 @@ class TaskDistribution(ABC):
         names = [f.name for f in dataclasses.fields(self) if f.name not in ("split_name", "limits")]
         return {name: getattr(self, name) for name in names}
 
-    def _interval(self, name: str, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+    def _interval(self, name: str, low: ArrayLike, high: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Bounds of the prior of `name`: the limits if given, else `low` and `high`; in the parameter's shape."""
         shape = self.task_space[name].shape or ()
-        lows, highs = next(((a, b) for key, a, b in self.limits if key == name), ((low,), (high,)))
-        return np.broadcast_to(np.asarray(lows), shape), np.broadcast_to(np.asarray(highs), shape)
+        lows, highs = next(((a, b) for key, a, b in self.limits if key == name), (low, high))
+        return _spread(lows, shape), _spread(highs, shape)
 
     def _check_limits(self, name: str, low: tuple[float, ...], high: tuple[float, ...]) -> None:
         box = self.task_space.spaces.get(name)
         if not isinstance(box, spaces.Box):
             raise ValueError(f"{self.name} has no task parameter {name!r}; it has {sorted(self.task_space.keys())}")
-        lows, highs = self._interval(name, 0.0, 0.0)
+        size = int(np.prod(box.shape))
+        if {len(low), len(high)} - {1, size}:
+            raise ValueError(f"where({name}=...): need 1 or {size} numbers for each bound, got {low} and {high}")
+        lows, highs = self._interval(name, low, high)
         if np.any(lows > highs) or np.any(lows < box.low) or np.any(highs > box.high):
             raise ValueError(
                 f"where({name}=...): need {box.low.min():g} <= low <= high <= {box.high.max():g}, got {low} and {high}"
             )
+
+
+def _spread(values: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
+    """One number for every entry of `shape`, or one for each."""
+    array = np.asarray(values)
+    return np.full(shape, array.item()) if array.size == 1 else array.reshape(shape)
 
 
 def _numbers(value: Any) -> tuple[float, ...]:

@@ -1,0 +1,118 @@
+"""One gymnasium environment that takes its task from a distribution."""
+
+import math
+from collections.abc import Callable
+from typing import Any, final
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from metarl.native import as_task
+from metarl.tasks import TaskDistribution, Tasks
+
+Parameters = dict[str, Any]  # of one task: a Python number where the shape is (), else an array
+Apply = Callable[["gymnasium.Env[Any, Any]", Parameters], None]
+
+
+@final
+class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """An unmodified environment in a task that `reset(options={"task": ...})` chooses and that then stays.
+
+    Observations are float32 or integers from 0, Box actions are clipped, terminated and truncated never coincide.
+    Raises ValueError where an observation or a reward is not finite or has a wrong shape, naming step and task.
+    """
+
+    def __init__(
+        self,
+        env: "gymnasium.Env[Any, Any]",
+        distribution: TaskDistribution,
+        task: Tasks | None = None,
+        apply: Apply | None = None,
+    ) -> None:
+        super().__init__(env)
+        self.observation_space = plain_space(env.observation_space, "observation")
+        self.action_space = plain_space(env.action_space, "action")
+        self.task = None if task is None else as_task(distribution, task)  # None: drawn at every reset that names none
+        self._fixed = task is not None
+        self._distribution = distribution
+        self._apply = apply
+        self._generator = torch.Generator()
+        self._generator.seed()
+        self._elapsed = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        options = dict(options or {})
+        if seed is not None:
+            self._generator.manual_seed(seed)
+        if options.get("task") is not None:
+            self.task, self._fixed = as_task(self._distribution, options["task"]), True
+        elif not self._fixed:
+            self.task = self._distribution.sample(1, self._generator)
+        if self._apply is None:
+            options["task"] = self.parameters
+        else:
+            options.pop("task", None)
+            self._apply(self.env, self.parameters)
+        self._elapsed = 0
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._observation(observation), info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = self.env.step(self._action(action))
+        self._elapsed += 1
+        reward = float(reward)
+        if not math.isfinite(reward):
+            raise ValueError(f"reward {reward} at {self._place()}")
+        return self._observation(observation), reward, bool(terminated), bool(truncated and not terminated), info
+
+    @property
+    def parameters(self) -> Parameters:
+        """The parameters of the current task; RuntimeError before the first reset without one."""
+        if self.task is None:
+            raise RuntimeError("call reset before asking for the task")
+        values = {name: value[0].numpy() for name, value in self.task.parameters.items()}
+        return {name: value.item() if value.shape == () else value.copy() for name, value in values.items()}
+
+    def _action(self, action: Any) -> Any:
+        inner = self.env.action_space
+        if isinstance(inner, spaces.Box):
+            return np.clip(np.asarray(action, inner.dtype), inner.low, inner.high)
+        return np.asarray(action, inner.dtype)[()] + _start(inner)
+
+    def _observation(self, observation: Any) -> Any:
+        array = np.asarray(observation)
+        if array.shape != self.observation_space.shape:
+            raise ValueError(
+                f"observation of shape {array.shape}, not {self.observation_space.shape}, at {self._place()}"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"observation {array.tolist()} at {self._place()}")
+        return (array - _start(self.env.observation_space)).astype(self.observation_space.dtype)[()]
+
+    def _place(self) -> str:
+        return f"step {self._elapsed} of the episode, in the task {self.parameters}"
+
+
+def plain_space(space: spaces.Space[Any], role: str) -> spaces.Space[Any]:
+    """The space as agents see it: a float32 Box, or Discrete and MultiDiscrete counted from 0.
+
+    Raises ValueError for any other kind, saying what to do.
+    """
+    if isinstance(space, spaces.Box):
+        with np.errstate(over="ignore"):  # bounds beyond float32 are no bounds
+            return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)
+    if isinstance(space, spaces.Discrete):
+        return spaces.Discrete(int(space.n))
+    if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
+        return spaces.MultiDiscrete(space.nvec)
+    raise ValueError(
+        f"the {role} space must be Box, Discrete or MultiDiscrete, got {space}; "
+        f"a wrapper such as gymnasium.wrappers.FlattenObservation can turn it into one"
+    )
+
+
+def _start(space: spaces.Space[Any]) -> Any:
+    """Where a space of integers begins to count; 0 for a Box."""
+    return getattr(space, "start", 0)

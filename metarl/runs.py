@@ -22,6 +22,8 @@ from typing import Any, final
 
 from stable_baselines3.common.logger import Logger, make_output_format
 
+from metarl.results import write_atomically
+
 CONFIG = "config.json"
 CHECKPOINT = "checkpoint.safetensors"
 STEPS = "time/total_timesteps"  # the column that says when a row was written, as in Stable-Baselines3
@@ -71,8 +73,9 @@ class Run:
 
     >>> import tempfile
     >>> config = RunConfig("rl2", "bernoulli-bandit", {"arms": 3}, seed=0, total_steps=1000, options={})
-    >>> run = Run.create(tempfile.mkdtemp(), config)
-    >>> Run.open(run.path).config.distribution_options
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Run.create(folder, config).path
+    ...     Run.open(path).config.distribution_options
     {'arms': 3}
     """
 
@@ -137,22 +140,15 @@ class Run:
         """The rows of all progress files in order, each step once: what a crash undid is left out."""
         files = _progress_files(self.path)
         ends = [start for start, _ in files[1:]] + [sys.maxsize]
-        return [row for (_, file), end in zip(files, ends, strict=True) for row in _rows(file) if row[STEPS] <= end]
+        return [row for (_, file), end in zip(files, ends, strict=False) for row in _rows(file) if row[STEPS] <= end]
 
     def _write_config(self) -> None:
-        write_text(self.path / CONFIG, json.dumps(self.config.to_json(), indent=2) + "\n")
+        write_atomically(self.path / CONFIG, json.dumps(self.config.to_json(), indent=2) + "\n")
 
 
 def has_tensorboard() -> bool:
     """Whether the optional TensorBoard writer is installed."""
     return importlib.util.find_spec("tensorboard") is not None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing: to a temporary name beside it, then renamed."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def _progress_files(folder: Path) -> list[tuple[int, Path]]:

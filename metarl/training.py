@@ -1,5 +1,6 @@
 """Training inside a run folder: checkpoints at an interval, and a Ctrl-C that saves before it stops."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -8,12 +9,39 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, final
 
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.callbacks import BaseCallback
 
 from metarl.runs import Run
 
 if TYPE_CHECKING:
     from metarl.agent import Agent
+
+
+def train(
+    run: Run,
+    agent: "Agent",
+    callback: BaseCallback | None = None,
+    *,
+    seconds_between_checkpoints: float = 60.0,
+    progress_bar: bool = True,
+) -> int | None:
+    """Train `agent` to the end of its run, with logs and checkpoints in the run folder.
+
+    Returns None when the run is complete, else the signal that stopped it; both times everything is saved.
+    Whatever is raised, a second Ctrl-C included, the last checkpoint stays whole.
+    """
+    logger = run.logger(agent.num_timesteps)
+    agent.set_logger(logger)
+    try:
+        with Interruption() as interruption:
+            keeper = Checkpointing(run.checkpoint, interruption, seconds_between_checkpoints)
+            callbacks = [keeper] if callback is None else [callback, keeper]
+            with contextlib.suppress(_Stop):
+                agent.learn(run.config.total_steps, callback=callbacks, progress_bar=progress_bar)
+            agent.save(run.checkpoint)
+    finally:
+        logger.close()
+    return interruption.signal
 
 
 @final
@@ -43,7 +71,7 @@ class Interruption:
 
 @final
 class Checkpointing(BaseCallback):
-    """Saves between updates, at most every `seconds`, and ends training when `interruption` was asked for."""
+    """Saves after an update, at most every `seconds`, and ends training when `interruption` was asked for."""
 
     def __init__(self, path: Path, interruption: Interruption, seconds: float) -> None:
         super().__init__()
@@ -52,36 +80,17 @@ class Checkpointing(BaseCallback):
         self._seconds = seconds
         self._saved = time.monotonic()
 
-    def _on_rollout_start(self) -> None:
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        """An update is complete."""
+        if self._interruption.signal is not None:
+            raise _Stop  # `_on_step` could only ask for it in the next rollout, and so wait for one more update
         if time.monotonic() - self._saved >= self._seconds:
             self.model.save(self._path)
             self._saved = time.monotonic()
 
-    def _on_step(self) -> bool:
-        return self._interruption.signal is None
 
-
-def train(
-    run: Run,
-    agent: "Agent",
-    callback: BaseCallback | None = None,
-    *,
-    seconds_between_checkpoints: float = 60.0,
-    progress_bar: bool = True,
-) -> int | None:
-    """Train `agent` to the end of its run, with logs and checkpoints in the run folder.
-
-    Returns None when the run is complete, else the signal that stopped it (everything is saved then).
-    Whatever is raised, a second Ctrl-C included, the last checkpoint stays.
-    """
-    logger = run.logger(agent.num_timesteps)
-    agent.set_logger(logger)
-    try:
-        with Interruption() as interruption:
-            keeper = Checkpointing(run.checkpoint, interruption, seconds_between_checkpoints)
-            callbacks = CallbackList([keeper] if callback is None else [keeper, callback])
-            agent.learn(run.config.total_steps, callback=callbacks, progress_bar=progress_bar)
-            agent.save(run.checkpoint)
-    finally:
-        logger.close()
-    return interruption.signal
+class _Stop(Exception):
+    """Leaves `learn` between two updates."""

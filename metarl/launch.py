@@ -1,0 +1,131 @@
+"""`metarl train`: from command-line arguments to a run folder that trains, or goes on."""
+
+import dataclasses
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import tyro
+
+from metarl.registry import agents, find, import_attribute, make
+
+if TYPE_CHECKING:
+    from metarl.agent import Agent
+    from metarl.runs import Run, RunConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """What `metarl train` takes besides the agent and its options."""
+
+    distribution: str
+    """Task distribution: a name from `metarl list`, or module:attribute of your own."""
+    option: tuple[str, ...] = ()
+    """Options of the task distribution as name=value, such as: arms=5 pulls=10"""
+    steps: int = 1_000_000
+    """Environment steps in all, summed over all environments; a resumed run may go further than it first meant to."""
+    seed: int = 0
+    """The one seed of every random stream."""
+    device: str = "auto"
+    """auto (a GPU if there is one), cpu, cuda, cuda:1, ..."""
+    run_dir: Path | None = None
+    """Run folder; by default runs/ and a name made of everything that differs from the defaults."""
+    resume: bool = False
+    """Go on exactly where the run stopped: repeat its command with --resume."""
+    save_every: float = 60.0
+    """Seconds between checkpoints."""
+    agent: Any = None  # its options: the command of each agent puts their class here
+
+
+def train_agent(name: str, arguments: Sequence[str]) -> int:
+    """`metarl train NAME ...`; returns 0 when the run is complete, 128 + n when signal n stopped it."""
+    from metarl.runs import has_tensorboard
+    from metarl.training import train
+
+    agent_class = import_attribute(name if ":" in name else find(name, agents(), "agent"))
+    launch = _parse(name, agent_class, arguments)
+    run, agent = _start(name, agent_class, launch)
+    print(f"{name} on {agent.distribution.name}: {launch.steps:,} steps on {agent.device}, into {run.path}")
+    if agent.num_timesteps:
+        print(f"going on at step {agent.num_timesteps:,}")
+    if not has_tensorboard():
+        print("curves go to progress.csv only: pip install 'metarl[tensorboard]' adds TensorBoard")
+    stopped_by = train(run, agent, seconds_between_checkpoints=launch.save_every)
+    if stopped_by is None:
+        print(f"complete at step {agent.num_timesteps:,}; next: metarl evaluate {shlex.quote(str(run.path))}")
+        return 0
+    command = shlex.join(["metarl", "train", name, *(a for a in arguments if a != "--resume"), "--resume"])
+    print(f"saved at step {agent.num_timesteps:,}; go on with: {command}")
+    return 128 + stopped_by
+
+
+def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """Options from `name=value` texts; a value is a number, true, false, a JSON list, or else text.
+
+    >>> parse_options(["arms=5", "size=[9, 9]", "kind=dense"])
+    {'arms': 5, 'size': (9, 9), 'kind': 'dense'}
+
+    Raises ValueError for a text without `=`.
+    """
+    options = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise ValueError(f"an option is written name=value, got {pair!r}")
+        options[name] = _value(text)
+    return options
+
+
+def folder_name(config: "RunConfig", defaults: Mapping[str, Any]) -> str:
+    """A name for the run: agent, distribution, what differs from the agent's `defaults`, and the seed."""
+    changed = {name: value for name, value in config.options.items() if value != defaults.get(name)}
+    settings = [f"{name}={value}" for name, value in {**config.distribution_options, **changed}.items()]
+    return "-".join(
+        re.sub(r"[^\w.=,-]+", "_", part)
+        for part in (config.agent, config.distribution, *settings, f"seed={config.seed}")
+    )
+
+
+def _parse(name: str, agent_class: "type[Agent]", arguments: Sequence[str]) -> Launch:
+    options = tyro.conf.OmitArgPrefixes[agent_class.Options]
+    fields = [("agent", options, dataclasses.field(default_factory=agent_class.Options))]
+    command = dataclasses.make_dataclass("Train", fields, bases=(Launch,), frozen=True, kw_only=True)
+    return cast(
+        Launch,
+        tyro.cli(
+            command,
+            prog=f"metarl train {name}",
+            description=agent_class.__doc__,
+            args=arguments,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        ),
+    )
+
+
+def _start(name: str, agent_class: "type[Agent]", launch: Launch) -> "tuple[Run, Agent]":
+    """The run and its agent, new or where it stopped; nothing is written before every setting has proved valid."""
+    from metarl.runs import Run, RunConfig
+
+    given = parse_options(launch.option)
+    config = RunConfig(name, launch.distribution, given, launch.seed, launch.steps, asdict(launch.agent))
+    folder = launch.run_dir or Path("runs") / folder_name(config, asdict(agent_class.Options()))
+    distribution = make(launch.distribution, **given)
+    agent = agent_class(distribution, launch.agent, seed=launch.seed, device=launch.device)
+    if not launch.resume:
+        return Run.create(folder, config), agent
+    run = Run.resume(folder, config)
+    if run.checkpoint.exists():
+        agent = agent_class.load(run.checkpoint, device=launch.device, distribution=distribution)
+    return run, agent
+
+
+def _value(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return text
+    return tuple(value) if isinstance(value, list) else value

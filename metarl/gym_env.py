@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
+from gymnasium.utils import RecordConstructorArgs
 
 from metarl.native import as_task
 from metarl.tasks import TaskDistribution, Tasks
@@ -17,7 +18,7 @@ Apply = Callable[["gymnasium.Env[Any, Any]", Parameters], None]
 
 
 @final
-class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
+class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """An unmodified environment in a task that `reset(options={"task": ...})` chooses and that then stays.
 
     Observations are float32 or integers from 0, Box actions are clipped, terminated and truncated never coincide.
@@ -31,7 +32,8 @@ class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         task: Tasks | None = None,
         apply: Apply | None = None,
     ) -> None:
-        super().__init__(env)
+        RecordConstructorArgs.__init__(self, _disable_deepcopy=True, distribution=distribution, task=task, apply=apply)
+        gymnasium.Wrapper.__init__(self, env)
         self.observation_space = plain_space(env.observation_space, "observation")
         self.action_space = plain_space(env.action_space, "action")
         self.task = None if task is None else as_task(distribution, task)  # None: drawn at every reset that names none

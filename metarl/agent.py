@@ -1,12 +1,23 @@
-"""The contract of agents: an adaptive policy acts in a batch of tasks and changes with what it experiences there."""
+"""The contract of agents: what learns across tasks, and the adaptive policy that learns inside them."""
 
+import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, final
 
 import torch
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
+from stable_baselines3.common.logger import Logger, configure
 from torch import Tensor
+from typing_extensions import Self
 
-from metarl.tasks import Tasks
+from metarl.checkpoints import load_checkpoint, save_checkpoint
+from metarl.progress import StepProgress
+from metarl.registry import import_attribute
+from metarl.tasks import TaskDistribution, Tasks
 from metarl.trajectories import Transition
+from metarl.vector import TaskVectorEnv
 
 
 class AdaptivePolicy(ABC):
@@ -40,3 +51,189 @@ class PrivilegedPolicy(AdaptivePolicy):
     @abstractmethod
     def reveal(self, tasks: Tasks) -> None:
         """The task of every slot, told once before the trial begins."""
+
+
+class Agent(ABC):
+    """Learns across the tasks of a distribution, and gives adaptive policies that learn inside them.
+
+    A run is a pure function of distribution, options and seed: every random draw comes from a stream named by the seed
+    and the number of the update, so a checkpoint between two updates is all that an exact resume needs.
+    Callbacks and loggers of Stable-Baselines3 work unchanged.
+    """
+
+    Options: ClassVar[type]  # a frozen dataclass, with a line of documentation under each field
+
+    def __init__(
+        self, distribution: TaskDistribution, options: Any = None, *, seed: int = 0, device: torch.device | str = "auto"
+    ) -> None:
+        self.distribution = distribution
+        self.options = self.Options() if options is None else options
+        if not isinstance(self.options, self.Options):
+            raise TypeError(f"options must be {self.Options.__qualname__}, got {type(self.options).__name__}")
+        self.seed = seed
+        self.device = resolve_device(device)
+        self.num_timesteps = 0  # environment steps, over all tasks
+        self.updates = 0
+        self._steps_at_update = 0
+        self._logger: Logger | None = None
+        self._env: TaskVectorEnv | None = None
+
+    @abstractmethod
+    def policy(self, num_tasks: int, deterministic: bool = True, seed: int = 0) -> AdaptivePolicy:
+        """A policy that acts and adapts in `num_tasks` tasks at once with what was learned so far."""
+
+    @abstractmethod
+    def update(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
+        """Collect one batch of trials and learn from it; `progress` in [0, 1) is the share of training done.
+
+        Calls `on_step` after each step of the vector environment; returns what to log.
+        """
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """Everything that learning changed, by name: what a checkpoint holds."""
+
+    @abstractmethod
+    def load_state(self, state: Mapping[str, Tensor], source: str) -> None:
+        """Restore `state()`; ValueError naming `source` and the difference if names or shapes differ."""
+
+    @final
+    def learn(self, total_steps: int, callback: Any = None, progress_bar: bool = False) -> Self:
+        """Meta-train until `num_timesteps` reaches `total_steps`; called again after a load it goes on exactly.
+
+        `callback` is a Stable-Baselines3 callback, a list of them or a function; one that returns False stops training
+        at the end of the update.
+        """
+        callbacks = self._callbacks(callback, progress_bar)
+        callbacks.on_training_start({"self": self, "total_timesteps": total_steps}, {})
+        going = True
+
+        def on_step(env: TaskVectorEnv) -> None:
+            nonlocal going
+            self._env = env
+            self.num_timesteps += env.num_envs
+            going = callbacks.on_step() and going
+
+        while going and self.num_timesteps < total_steps:
+            callbacks.on_rollout_start()
+            metrics = self.update(self.num_timesteps / total_steps, on_step)
+            self.updates += 1
+            self._steps_at_update = self.num_timesteps
+            self._log(metrics)
+            callbacks.on_rollout_end()
+        callbacks.on_training_end()
+        return self
+
+    @final
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint as of the last finished update: one file, written whole or not at all."""
+        description = {
+            "agent": f"{type(self).__module__}:{type(self).__qualname__}",
+            "options": dataclasses.asdict(self.options),
+            "distribution": describe_distribution(self.distribution),
+            "seed": self.seed,
+            "updates": self.updates,
+            "num_timesteps": self._steps_at_update,
+        }
+        save_checkpoint(path, self.state(), description)
+
+    @classmethod
+    def load(
+        cls, path: str | Path, device: torch.device | str = "auto", distribution: TaskDistribution | None = None
+    ) -> Self:
+        """The agent saved at `path`; `distribution` is needed where it cannot be made again from its name and options.
+
+        Raises ValueError if the file is damaged, or was saved by another agent or for another distribution.
+        """
+        tensors, description = load_checkpoint(path, resolve_device(device))
+        agent_class = import_attribute(description["agent"])
+        if not issubclass(agent_class, cls):
+            raise ValueError(f"{path} holds a {agent_class.__name__}, not a {cls.__name__}")
+        if distribution is None:
+            distribution = restore_distribution(description["distribution"])
+        elif distribution.name != description["distribution"]["name"]:
+            raise ValueError(
+                f"{path} was trained on {description['distribution']['name']}, not on {distribution.name}: "
+                "their observations, actions or tasks differ"
+            )
+        options = agent_class.Options(**description["options"])
+        agent: Self = agent_class(distribution, options, seed=description["seed"], device=device)
+        agent.load_state(tensors, str(path))
+        agent.updates = description["updates"]
+        agent.num_timesteps = agent._steps_at_update = description["num_timesteps"]
+        return agent
+
+    @property
+    def logger(self) -> Logger:
+        """Where training is logged; silent until `set_logger`."""
+        if self._logger is None:
+            self._logger = configure(None, [])
+        return self._logger
+
+    def set_logger(self, logger: Logger) -> None:
+        self._logger = logger
+
+    def get_env(self) -> TaskVectorEnv | None:
+        """The environments of the current rollout; Stable-Baselines3's callbacks ask for them."""
+        return self._env
+
+    @final
+    def get_vec_normalize_env(self) -> None:
+        """None: there is no such wrapper here, but Stable-Baselines3's checkpoint callback asks."""
+        return
+
+    def _callbacks(self, callback: Any, progress_bar: bool) -> BaseCallback:
+        if isinstance(callback, list):
+            callback = CallbackList(callback)
+        if not isinstance(callback, BaseCallback):
+            callback = ConvertCallback(callback)
+        chain = CallbackList([callback, StepProgress()]) if progress_bar else callback
+        chain.init_callback(self)  # type: ignore[arg-type]  # callbacks use only what an Agent has too
+        return chain
+
+    def _log(self, metrics: dict[str, float]) -> None:
+        for name, value in metrics.items():
+            self.logger.record(name, value)
+        self.logger.record("time/updates", self.updates)
+        self.logger.record("time/total_timesteps", self.num_timesteps)
+        self.logger.dump(self.num_timesteps)
+
+
+def resolve_device(device: torch.device | str) -> torch.device:
+    """`auto` is the GPU if there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+def describe_distribution(distribution: TaskDistribution) -> dict[str, Any]:
+    """What a checkpoint keeps of a distribution: enough to make it again where its options are plain values."""
+    kind = type(distribution)
+    return {
+        "name": distribution.name,
+        "class": f"{kind.__module__}:{kind.__qualname__}",
+        "options": {
+            k: v for k, v in distribution.options.items() if isinstance(v, (int, float, str, bool, type(None)))
+        },
+        "complete": all(isinstance(v, (int, float, str, bool, type(None))) for v in distribution.options.values()),
+        "split_name": distribution.split_name,
+        "limits": distribution.limits,
+    }
+
+
+def restore_distribution(description: Mapping[str, Any]) -> TaskDistribution:
+    """The distribution that `describe_distribution` described; ValueError if that needs the object itself."""
+    if not description["complete"]:
+        raise ValueError(
+            f"{description['name']} cannot be made again from a checkpoint: give it as the argument `distribution`"
+        )
+    limits = tuple((name, tuple(low), tuple(high)) for name, low, high in description["limits"])
+    kind = import_attribute(description["class"])
+    distribution: TaskDistribution = kind(**description["options"], split_name=description["split_name"], limits=limits)
+    return distribution
+
+
+def load(path: str | Path, device: torch.device | str = "auto", distribution: TaskDistribution | None = None) -> Agent:
+    """The agent in a checkpoint file, or in the last checkpoint of a run folder."""
+    path = Path(path)
+    return Agent.load(path / "checkpoint.safetensors" if path.is_dir() else path, device, distribution)

@@ -1,0 +1,86 @@
+"""In-context adaptation: a policy whose memory of the trial is all that changes inside it."""
+
+from typing import Any, final
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from metarl import seeding
+from metarl.distributions import action_head
+from metarl.memory import Memory
+from metarl.networks import ContextEncoder, linear
+from metarl.rollouts import StochasticPolicy
+from metarl.trajectories import Context, Transition
+
+
+@final
+class Actor(nn.Module):
+    """Context in, memory and action parameters out."""
+
+    def __init__(
+        self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], memory: Memory, width: int
+    ) -> None:
+        super().__init__()
+        self.head = action_head(action_space)
+        self.encoder = ContextEncoder(observation_space, self.head, width)
+        self.memory = memory
+        self.output = linear(width, self.head.num_parameters, 0.01)
+
+    def forward(self, context: Context, past: Any = None) -> tuple[Tensor, Tensor, Any]:
+        """Memory [B, T, D], action parameters [B, T, P] and the past that a next segment reads."""
+        memory, past = self.memory(self.encoder(context), past)
+        return memory, self.output(memory), past
+
+
+@final
+class InContextPolicy(StochasticPolicy):
+    """Carries the memory of its trials; adapting is remembering."""
+
+    def __init__(self, actor: Actor, num_tasks: int, deterministic: bool, seed: int) -> None:
+        super().__init__(num_tasks, actor.output.weight.device)
+        self._actor = actor
+        self._deterministic = deterministic
+        self._generator = seeding.generator(seed, "actions", device=self.device)
+        self._log_prob = torch.zeros(num_tasks, device=self.device)
+        self.begin()
+
+    @property
+    def log_prob(self) -> Tensor:
+        return self._log_prob
+
+    def begin(self, mask: Tensor | None = None) -> None:
+        if mask is None or bool(mask.all()):
+            self._state = self._actor.memory.initial_state(self.num_tasks)
+            self._previous: Transition | None = None
+            self._started = torch.zeros(self.num_tasks, device=self.device)
+        else:
+            self._state = self._actor.memory.reset(self._state, mask.to(self.device))
+            self._started = self._started.masked_fill(mask.to(self.device), 0.0)
+
+    @torch.no_grad()
+    def act(self, observation: Tensor) -> Tensor:
+        memory, self._state = self._actor.memory.step(self._actor.encoder(self._context(observation)), self._state)
+        parameters = self._actor.output(memory)
+        head = self._actor.head
+        action = head.mode(parameters) if self._deterministic else head.sample(parameters, self._generator)
+        self._log_prob = head.log_prob(parameters, action)
+        return action
+
+    def observe(self, transition: Transition) -> None:
+        self._previous = transition
+        self._started = torch.ones_like(self._started)
+
+    def _context(self, observation: Tensor) -> Context:
+        started, previous = self._started, self._previous
+        if previous is None:
+            action = self._actor.head.mode(started.new_zeros(self.num_tasks, self._actor.head.num_parameters))
+            return Context(observation, torch.zeros_like(observation), torch.zeros_like(action), *[started] * 3)
+        return Context(
+            observation,
+            previous.observation,
+            previous.action,
+            previous.reward * started,
+            previous.done.float() * started,
+            started,
+        )

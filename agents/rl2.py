@@ -1,0 +1,263 @@
+"""RL² (Duan et al. 2016, arXiv 1611.02779): an agent whose memory is its learning algorithm, meta-trained with PPO."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from metarl import losses, seeding
+from metarl.agent import Agent
+from metarl.agents.in_context import Actor, InContextPolicy
+from metarl.checkpoints import adam_state, check_tensors, load_adam_state
+from metarl.critic import TrialCritic
+from metarl.memory import Memory, RecurrentMemory, TransformerMemory
+from metarl.returns import gae
+from metarl.rollouts import collect
+from metarl.schedules import growing_steps, linear_decay
+from metarl.tasks import TaskDistribution
+from metarl.trajectories import Context, Trajectories
+from metarl.vector import TaskVectorEnv
+
+SHORTEST_TRIAL = 10  # steps of a training trial at the start of its growth, at least an episode
+
+
+@dataclass(frozen=True)
+class RL2Options:
+    """Options of RL². The defaults are meant for every family; width, layers and batch_steps buy capacity."""
+
+    memory: Literal["transformer", "gru", "lstm"] = "transformer"
+    """What remembers the trial."""
+    width: int = 64
+    """Width of tokens, memory and critic."""
+    layers: int = 2
+    """Layers of the memory."""
+    heads: int = 4
+    """Attention heads (Transformer)."""
+    window: int = 1024
+    """Steps that each attention layer looks back (Transformer)."""
+    episodes: int | None = None
+    """Episodes in a training trial, by their longest length; None: what the distribution says."""
+    batch_steps: int = 25_000
+    """Environment steps collected for each update."""
+    epochs: int = 4
+    """Passes over each batch."""
+    minibatches: int = 8
+    """Parts of whole trials into which a batch is cut, one gradient step each."""
+    learning_rate: float = 2e-3
+    """Adam's step size at its highest; falls linearly to zero."""
+    warmup: float = 0.02
+    """Share of training over which the learning rate rises."""
+    discount: float = 0.99
+    """Discount per step."""
+    trace: float = 0.3
+    """GAE's lambda."""
+    clip: float = 0.2
+    """PPO's clip range."""
+    entropy: float = 0.0
+    """Weight of the entropy bonus; falls linearly to zero."""
+    max_gradient_norm: float = 0.5
+    """Gradients of policy and critic are each scaled down to this norm."""
+    privileged_critic: bool = True
+    """Let the critic see the task in meta-training; the policy never does."""
+    growth: float = 0.5
+    """Share of training over which trials grow, by doubling from one short episode, to their full length."""
+    segment: int | None = None
+    """Steps through which gradients flow back (truncated backpropagation); None: whole trials."""
+
+    def __post_init__(self) -> None:
+        for name in ("width", "layers", "heads", "window", "batch_steps", "epochs", "minibatches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.memory not in ("transformer", "gru", "lstm"):
+            raise ValueError(f"memory must be transformer, gru or lstm, got {self.memory!r}")
+        if self.segment is not None and self.segment < 1:
+            raise ValueError(f"segment must be at least 1 or None, got {self.segment}")
+
+
+@final
+class RL2(Agent):
+    """RL²: a Transformer, GRU or LSTM reads the trial so far and acts; PPO over whole trials trains it across tasks.
+
+    >>> import metarl
+    >>> agent = RL2(metarl.make("bernoulli-bandit"), RL2Options(memory="gru", batch_steps=100), device="cpu")
+    >>> agent.learn(200).policy(num_tasks=3).act(torch.zeros(3, 1)).shape
+    torch.Size([3])
+    """
+
+    Options = RL2Options
+    options: RL2Options
+
+    def __init__(
+        self,
+        distribution: TaskDistribution,
+        options: RL2Options | None = None,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "auto",
+    ) -> None:
+        super().__init__(distribution, options, seed=seed, device=device)
+        episodes = distribution.episodes if self.options.episodes is None else self.options.episodes
+        self.trial_steps = episodes * distribution.horizon
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seeding.stream_seed(seed, "parameters"))
+            memory = _memory(self.options)
+            self.actor = Actor(distribution.observation_space, distribution.action_space, memory, self.options.width)
+            probe = distribution.sample(1000, seeding.generator(seed, "task scale")).vector()
+            self.critic = TrialCritic(
+                distribution.observation_space,
+                self.options.width,
+                probe if self.options.privileged_critic else None,
+                max(64, self.options.width),
+            )
+        self.actor.to(self.device)
+        self.critic.to(self.device)
+        parameters = [*self.actor.parameters(), *self.critic.parameters()]
+        self.optimiser = torch.optim.Adam(parameters, lr=0.0, eps=1e-5)
+
+    def policy(self, num_tasks: int, deterministic: bool = True, seed: int = 0) -> InContextPolicy:
+        return InContextPolicy(self.actor, num_tasks, deterministic, seed)
+
+    def update(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
+        trajectories = self._collect(progress, on_step)
+        batch, value_error = self._assess(trajectories)
+        metrics = self._optimise(batch, progress)
+        self.actor.encoder.update(trajectories)
+        self.critic.observation.update(trajectories.observations)
+        return {
+            "rollout/trial_return": trajectories.rewards.sum(1).mean().item(),
+            "rollout/trial_steps": trajectories.num_steps,
+            "train/unexplained_variance": value_error,
+            **metrics,
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        state = {f"actor.{name}": tensor for name, tensor in self.actor.state_dict().items()}
+        state |= {f"critic.{name}": tensor for name, tensor in self.critic.state_dict().items()}
+        return state | adam_state(self.optimiser)
+
+    def load_state(self, state: Mapping[str, Tensor], source: str) -> None:
+        check_tensors(source, state, self.state())
+        for prefix, module in (("actor.", self.actor), ("critic.", self.critic)):
+            module.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        load_adam_state(self.optimiser, state)
+
+    def _collect(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> Trajectories:
+        """A batch of trials in fresh tasks, shorter early in training."""
+        first = max(self.distribution.horizon, SHORTEST_TRIAL)
+        steps = growing_steps(progress, self.trial_steps, first, self.options.growth)
+        num_trials = max(self.options.minibatches, self.options.batch_steps // steps)
+        if self._env is None or self._env.num_envs != num_trials:
+            self._env = self.distribution.vector_env(num_trials, self.device)
+        env = self._env
+        env.set_tasks(self.distribution.sample(num_trials, self._stream("tasks")))
+        policy = self.policy(num_trials, deterministic=False, seed=seeding.stream_seed(self.seed, "act", self.updates))
+        seed = seeding.stream_seed(self.seed, "environment", self.updates)
+        return collect(policy, env, steps, seed=seed, on_step=lambda: on_step(env))
+
+    @torch.no_grad()
+    def _assess(self, trajectories: Trajectories) -> tuple["Batch", float]:
+        """What PPO learns from in a batch, and the share of the returns' variance that the critic did not explain."""
+        steps = trajectories.num_steps
+        time_left = (steps - torch.arange(steps, device=self.device)) / self.trial_steps
+        context, tasks = trajectories.context(), trajectories.tasks.vector()
+        values = []
+        for part in torch.split(torch.arange(trajectories.num_trials, device=self.device), max(1, 65_536 // steps)):
+            memory, _, _ = self.actor(context[part])
+            values.append(self.critic(memory, context.observation[part], time_left, tasks[part]))
+        value = self.critic.denormalised(torch.cat(values))
+        advantage = gae(trajectories.rewards, value, self.options.discount, self.options.trace)
+        returns = advantage + value
+        self.critic.update(returns)
+        batch = Batch(
+            context,
+            trajectories.actions,
+            trajectories.log_probs,
+            losses.normalised(advantage),
+            self.critic.normalised(returns),
+            tasks,
+            time_left,
+        )
+        return batch, (advantage.var() / returns.var().clamp(min=1e-8)).item()
+
+    def _optimise(self, batch: "Batch", progress: float) -> dict[str, float]:
+        """Epochs of minibatches of whole trials; returns the means of what was measured on the way."""
+        options = self.options
+        rate = options.learning_rate * linear_decay(progress, options.warmup)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        stream = self._stream("minibatches")
+        rows: list[Tensor] = []
+        for _ in range(options.epochs):
+            order = torch.randperm(len(batch.old_log_prob), generator=stream, device=self.device)
+            entropy_weight = options.entropy * linear_decay(progress)
+            rows += [self._gradient_step(batch, part, entropy_weight) for part in order.chunk(options.minibatches)]
+        policy_loss, value_loss, entropy, kl = torch.stack(rows).mean(0).tolist()
+        return {
+            "train/policy_loss": policy_loss,
+            "train/value_loss": value_loss,
+            "train/entropy": entropy,
+            "train/approximate_kl": kl,
+            "train/learning_rate": rate,
+        }
+
+    def _gradient_step(self, batch: "Batch", part: Tensor, entropy_weight: float) -> Tensor:
+        """One step on the trials at `part`; gradients of all segments add up. Returns losses, entropy and KL [4]."""
+        self.optimiser.zero_grad()
+        past, measured = None, torch.zeros(4, device=self.device)
+        steps = batch.old_log_prob.shape[1]
+        for window in _segments(steps, self.options.segment):
+            share = (window.stop - window.start) / steps
+            terms, past = self._losses(batch, part, window, past)
+            policy_loss, value_loss, entropy, _ = terms
+            (share * (policy_loss + value_loss - entropy_weight * entropy)).backward()
+            measured += share * torch.stack(terms).detach()
+        if not torch.isfinite(measured).all():
+            raise FloatingPointError(f"update {self.updates}: losses are not finite: {measured.tolist()}")
+        nn.utils.clip_grad_norm_(self.actor.parameters(), self.options.max_gradient_norm)
+        nn.utils.clip_grad_norm_(self.critic.parameters(), self.options.max_gradient_norm)
+        self.optimiser.step()
+        return measured
+
+    def _losses(self, batch: "Batch", part: Tensor, window: slice, past: Any) -> tuple[list[Tensor], Any]:
+        """Policy loss, value loss, entropy and KL of one segment of the trials at `part`, and the past after it."""
+        context = batch.context[part, window]
+        memory, parameters, past = self.actor(context, past)
+        log_prob = self.actor.head.log_prob(parameters, batch.action[part, window])
+        old_log_prob = batch.old_log_prob[part, window]
+        value = self.critic(memory, context.observation, batch.time_left[window], batch.task_vector[part])
+        return [
+            losses.clipped_surrogate(log_prob, old_log_prob, batch.advantage[part, window], self.options.clip),
+            losses.squared_error(value, batch.target[part, window]),
+            self.actor.head.entropy(parameters).mean(),
+            losses.approximate_kl(log_prob.detach(), old_log_prob),
+        ], past
+
+    def _stream(self, name: str) -> torch.Generator:
+        return seeding.generator(self.seed, name, self.updates, device=self.device)
+
+
+@final
+@dataclass(frozen=True)
+class Batch:
+    """What PPO learns from: B trials of T steps."""
+
+    context: Context
+    action: Tensor  # [B, T, ...]
+    old_log_prob: Tensor  # [B, T]
+    advantage: Tensor  # [B, T] mean 0, deviation 1
+    target: Tensor  # [B, T] normalised value targets
+    task_vector: Tensor  # [B, D]
+    time_left: Tensor  # [T] as a share of a whole trial
+
+
+def _segments(steps: int, length: int | None) -> Iterator[slice]:
+    for start in range(0, steps, length or steps):
+        yield slice(start, min(start + (length or steps), steps))
+
+
+def _memory(options: RL2Options) -> Memory:
+    if options.memory == "transformer":
+        return TransformerMemory(options.width, options.layers, options.heads, options.window)
+    return RecurrentMemory(options.memory, options.width, options.layers)

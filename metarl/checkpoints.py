@@ -1,0 +1,92 @@
+"""Checkpoints: one safetensors file whose metadata is JSON, written whole or not at all; loading never unpickles."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+FORMAT = 1
+
+
+def save_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
+    """Write `tensors` and the JSON-serialisable `description` to `path`: a temporary file, then an atomic rename.
+
+    Raises OSError if the disk is full or the folder cannot be written; whatever stood at `path` is then still there.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    contents = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    metadata = {"metarl": json.dumps({"format": FORMAT, **description})}
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        save_file(contents, temporary, metadata)
+        os.replace(temporary, path)
+    except SafetensorError as error:
+        raise OSError(f"{path}: the checkpoint could not be written: {error}") from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and description of a checkpoint; ValueError if it is damaged, not metarl's, or of a newer format."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no checkpoint here")
+    try:
+        with safe_open(path, "pt", device=str(device)) as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: damaged, or not a checkpoint: {error}") from error
+    if "metarl" not in metadata:
+        raise ValueError(f"{path}: a safetensors file, but not a metarl checkpoint")
+    description = json.loads(metadata["metarl"])
+    if description.get("format") != FORMAT:
+        raise ValueError(f"{path}: checkpoint format {description.get('format')}, this metarl reads format {FORMAT}")
+    return tensors, description
+
+
+def check_tensors(path: str | Path, given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """ValueError that lists what differs, unless names and shapes are the same."""
+    differences = [f"missing {name}" for name in expected if name not in given]
+    differences += [f"unknown {name}" for name in given if name not in expected]
+    differences += [
+        f"{name} is {tuple(given[name].shape)}, expected {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in given and given[name].shape != tensor.shape
+    ]
+    if differences:
+        raise ValueError(f"{path} does not fit this agent: {'; '.join(differences[:8])}")
+
+
+def adam_state(optimiser: torch.optim.Adam, prefix: str = "adam.") -> dict[str, Tensor]:
+    """Moments and step counts of every parameter, zero before the first step, so that the names never change."""
+    state: dict[str, Tensor] = {}
+    for index, parameter in enumerate(_parameters(optimiser)):
+        kept = optimiser.state.get(parameter) or _fresh(parameter)
+        state |= {f"{prefix}{index}.{name}": kept[name] for name in _fresh(parameter)}
+    return state
+
+
+def load_adam_state(optimiser: torch.optim.Adam, state: Mapping[str, Tensor], prefix: str = "adam.") -> None:
+    """The inverse of `adam_state`."""
+    for index, parameter in enumerate(_parameters(optimiser)):
+        kept = {name: state[f"{prefix}{index}.{name}"].clone() for name in _fresh(parameter)}
+        optimiser.state[parameter] = {**kept, "step": kept["step"].cpu()}
+
+
+def _parameters(optimiser: torch.optim.Adam) -> list[Tensor]:
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
+
+
+def _fresh(parameter: Tensor) -> dict[str, Tensor]:
+    zeros = torch.zeros_like(parameter)
+    return {"step": torch.zeros(()), "exp_avg": zeros, "exp_avg_sq": zeros}

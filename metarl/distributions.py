@@ -1,0 +1,122 @@
+"""Action heads: from a network's output to actions, log-probabilities and entropies.
+
+Functional, because making and validating `torch.distributions` objects dominates a rollout step of a small policy.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, final
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+
+class ActionHead(nn.Module, ABC):
+    """A distribution over actions whose parameters `[..., P]` a network computes."""
+
+    num_parameters: int
+    num_features: int  # width of `features`: an action as the input of a network
+
+    @abstractmethod
+    def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
+        """One action `[..., *action shape]` per parameter vector."""
+
+    @abstractmethod
+    def mode(self, parameters: Tensor) -> Tensor:
+        """The most likely action."""
+
+    @abstractmethod
+    def log_prob(self, parameters: Tensor, action: Tensor) -> Tensor:
+        """Joint log-probability [...] of an action: the sum over its dimensions."""
+
+    @abstractmethod
+    def entropy(self, parameters: Tensor) -> Tensor:
+        """Entropy [...] in nats."""
+
+    @abstractmethod
+    def features(self, action: Tensor) -> Tensor:
+        """Actions as float vectors `[..., num_features]` of order one."""
+
+
+@final
+class CategoricalHead(ActionHead):
+    """Discrete actions; the parameters are logits."""
+
+    def __init__(self, space: spaces.Discrete) -> None:
+        super().__init__()
+        self.num_parameters = self.num_features = int(space.n)
+        self._start = int(space.start)
+
+    def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
+        noise = torch.empty_like(parameters).exponential_(generator=generator)
+        return (parameters - noise.log()).argmax(-1) + self._start  # the Gumbel-max trick
+
+    def mode(self, parameters: Tensor) -> Tensor:
+        return parameters.argmax(-1) + self._start
+
+    def log_prob(self, parameters: Tensor, action: Tensor) -> Tensor:
+        return parameters.log_softmax(-1).gather(-1, (action - self._start)[..., None]).squeeze(-1)
+
+    def entropy(self, parameters: Tensor) -> Tensor:
+        log_probs = parameters.log_softmax(-1)
+        return -(log_probs.exp() * log_probs).sum(-1)
+
+    def features(self, action: Tensor) -> Tensor:
+        return nn.functional.one_hot(action - self._start, self.num_features).float()
+
+
+@final
+class GaussianHead(ActionHead):
+    """Continuous actions: independent normals around the network's mean, in units of half the box.
+
+    The standard deviation is a free parameter. Samples are not clipped (the environment clips), so log-probabilities
+    are those of the samples.
+    """
+
+    def __init__(self, space: spaces.Box) -> None:
+        super().__init__()
+        self.num_parameters = self.num_features = int(np.prod(space.shape))
+        self._shape = space.shape
+        bounded = np.isfinite(space.low) & np.isfinite(space.high)
+        center = np.where(bounded, (space.low / 2 + space.high / 2), 0.0)
+        scale = np.where(bounded, (space.high / 2 - space.low / 2), 1.0)
+        self.center: Tensor
+        self.scale: Tensor
+        self.register_buffer("center", torch.as_tensor(center, dtype=torch.float32).flatten(), persistent=False)
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32).flatten(), persistent=False)
+        self.log_std = nn.Parameter(torch.full((self.num_parameters,), -0.5))
+
+    def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
+        noise = torch.empty_like(parameters).normal_(generator=generator)
+        return self._denormalise(parameters + self.log_std.exp() * noise)
+
+    def mode(self, parameters: Tensor) -> Tensor:
+        return self._denormalise(parameters)
+
+    def log_prob(self, parameters: Tensor, action: Tensor) -> Tensor:
+        error = (self._normalise(action) - parameters) / self.log_std.exp()
+        return (-0.5 * error.square() - self.log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def entropy(self, parameters: Tensor) -> Tensor:
+        entropy = (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+        return entropy.expand(parameters.shape[:-1])
+
+    def features(self, action: Tensor) -> Tensor:
+        return self._normalise(action).clamp(-1, 1)
+
+    def _normalise(self, action: Tensor) -> Tensor:
+        return (action.flatten(action.dim() - len(self._shape)) - self.center) / self.scale
+
+    def _denormalise(self, x: Tensor) -> Tensor:
+        return (self.center + self.scale * x).reshape(*x.shape[:-1], *self._shape)
+
+
+def action_head(space: spaces.Space[Any]) -> ActionHead:
+    """The head for an action space: categorical for Discrete, Gaussian for Box; TypeError for any other."""
+    if isinstance(space, spaces.Discrete):
+        return CategoricalHead(space)
+    if isinstance(space, spaces.Box):
+        return GaussianHead(space)
+    raise TypeError(f"actions must be Discrete or Box, got {space}")

@@ -1,0 +1,26 @@
+"""A progress bar over environment steps, as a Stable-Baselines3 callback."""
+
+from typing import Any, final
+
+from stable_baselines3.common.callbacks import BaseCallback
+from tqdm import tqdm
+
+
+@final
+class StepProgress(BaseCallback):
+    """Shows steps done, speed and the time left; goes on where a resumed run stopped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar: Any = None
+
+    def _on_training_start(self) -> None:
+        total = self.locals["total_timesteps"]
+        self._bar = tqdm(total=total, initial=self.model.num_timesteps, unit="step", unit_scale=True)
+
+    def _on_step(self) -> bool:
+        self._bar.update(self.model.num_timesteps - self._bar.n)
+        return True
+
+    def _on_training_end(self) -> None:
+        self._bar.close()

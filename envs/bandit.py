@@ -8,8 +8,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from metarl import bandit_index
 from metarl.native import NativeDistribution
-from metarl.tasks import Tasks
+from metarl.tasks import OptimalReturn, Tasks
 
 
 @final
@@ -52,9 +53,19 @@ class BernoulliBandit(NativeDistribution):
     def episodes(self) -> int:
         return self.pulls
 
+    def optimal_return(self, num_episodes: int | None = None) -> OptimalReturn | None:
+        """The Bayes-optimal reward: exact for few states, else simulated; None where the arms' priors differ."""
+        low, high = self._prior()
+        if np.ptp(low) + np.ptp(high) > 0:
+            return None
+        pulls = self.pulls if num_episodes is None else num_episodes
+        return bandit_index.optimal_return(self.arms, pulls, float(low[0]), float(high[0]))
+
+    def _prior(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._interval("means", 0.0, 0.5 if self.split_name == "ood" else 1.0)
+
     def _draw(self, num_tasks: int, generator: torch.Generator) -> dict[str, Tensor]:
-        low, high = self._interval("means", 0.0, 0.5 if self.split_name == "ood" else 1.0)
-        return {"means": uniform(num_tasks, low, high, generator)}
+        return {"means": uniform(num_tasks, *self._prior(), generator)}
 
     def initial_state(self, tasks: Tasks, generator: torch.Generator) -> Tensor:
         return torch.zeros(len(tasks), 1, device=tasks.device)

@@ -1,6 +1,7 @@
 """Navigation of a point to an unknown goal in the plane: MAML's dense family and the sparse half-circle."""
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import final
 
@@ -10,7 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from metarl.native import NativeDistribution
-from metarl.tasks import Tasks
+from metarl.tasks import OptimalReturn, Tasks
 
 STEP = 0.1  # the largest displacement per axis
 
@@ -28,6 +29,20 @@ class PointFamily(NativeDistribution):
     @final
     def action_space(self) -> spaces.Box:
         return spaces.Box(-STEP, STEP, (2,), np.float32)
+
+    @abstractmethod
+    def known_goal_return(self) -> float:
+        """The mean return of an episode of an agent that knows the goal: both axes close in as fast as they can."""
+
+    @final
+    def optimal_return(self, num_episodes: int | None = None) -> OptimalReturn:
+        """A bound: the return of an agent that knows the goal."""
+        episodes = self.episodes if num_episodes is None else num_episodes
+        if episodes < 1:
+            raise ValueError(f"num_episodes must be at least 1, got {episodes}")
+        value = self.known_goal_return()
+        source = "straight to the known goal; what finding it costs is not counted"
+        return OptimalReturn((value,) * episodes, value * episodes, "bound", source=source)
 
     @final
     def initial_state(self, tasks: Tasks, generator: torch.Generator) -> Tensor:
@@ -80,14 +95,23 @@ class PointNavigation(PointFamily):
         return self.num_episodes
 
     def _draw(self, num_tasks: int, generator: torch.Generator) -> dict[str, Tensor]:
+        return {"goal": self._goals_at(torch.rand(num_tasks, 2, generator=generator, device=generator.device))}
+
+    def _goals_at(self, unit: Tensor) -> Tensor:
+        """Goals `[N, 2]` of this split for points of the unit square, uniform if they are."""
         low, high = self._interval("goal", -0.5, 0.5)
-        lows = torch.as_tensor(low.copy(), dtype=torch.float32, device=generator.device)
-        highs = torch.as_tensor(high.copy(), dtype=torch.float32, device=generator.device)
-        goal = lows + (highs - lows) * torch.rand(num_tasks, 2, generator=generator, device=generator.device)
+        lows = torch.as_tensor(low.copy(), dtype=torch.float32, device=unit.device)
+        highs = torch.as_tensor(high.copy(), dtype=torch.float32, device=unit.device)
+        goal = lows + (highs - lows) * unit
         if self.split_name == "ood" and not self.limits:  # push every goal out along its ray, into the square ring
             largest = goal.abs().amax(-1, keepdim=True).clamp(min=1e-6)
             goal = goal / largest * (0.5 + largest)
-        return {"goal": goal}
+        return goal
+
+    def known_goal_return(self) -> float:
+        middles = (torch.arange(200) + 0.5) / 200
+        goals = self._goals_at(torch.cartesian_prod(middles, middles))
+        return -float(_distances(goals, self.horizon).sum(1).mean())
 
     def transition(
         self, state: Tensor, action: Tensor, tasks: Tasks, generator: torch.Generator
@@ -145,9 +169,20 @@ class SparsePointNavigation(PointFamily):
             raise ValueError(f"{self.name}: no goal of the {self.split_name} split lies within {self.limits}")
         return kept
 
+    def known_goal_return(self) -> float:
+        distance = _distances(torch.tensor(self.goals()), self.horizon)
+        return float(torch.where(distance <= 0.2, 1 - distance, 0.0).sum(1).mean())
+
     def transition(
         self, state: Tensor, action: Tensor, tasks: Tasks, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
         following = state + action
         distance = (following - tasks["goal"]).norm(dim=-1)
         return following, torch.where(distance <= 0.2, 1 - distance, 0.0), torch.zeros_like(distance, dtype=torch.bool)
+
+
+def _distances(goals: Tensor, steps: int) -> Tensor:
+    """`[N, steps]` the distance to each goal `[N, 2]` after 1, 2, ... of the longest steps straight to it."""
+    moved = STEP * torch.arange(1, steps + 1, dtype=torch.float64)[:, None]
+    offset = (goals.double().abs()[:, None] - moved).clamp(min=0)
+    return offset.square().sum(-1).sqrt()

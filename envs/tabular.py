@@ -1,5 +1,7 @@
 """Random tabular MDPs (Duan et al. 2016, arXiv 1611.02779, section 3.2)."""
 
+import functools
+import math
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -8,8 +10,11 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from metarl import planning, seeding
 from metarl.native import NativeDistribution
-from metarl.tasks import Tasks
+from metarl.tasks import OptimalReturn, Tasks
+
+PROBABILITIES_TO_SAMPLE = 10_000_000  # 20 000 tasks of the published size, planned in under a second
 
 
 @final
@@ -66,6 +71,15 @@ class TabularMDP(NativeDistribution):
     def episodes(self) -> int:
         return self.num_episodes
 
+    def optimal_return(self, num_episodes: int | None = None) -> OptimalReturn:
+        """A bound: the mean return of an agent that knows the task."""
+        episodes = self.num_episodes if num_episodes is None else num_episodes
+        if episodes < 1:
+            raise ValueError(f"num_episodes must be at least 1, got {episodes}")
+        value, error, tasks = _known_task_return(self)
+        source = f"value iteration in {tasks} known tasks; what learning them costs is not counted"
+        return OptimalReturn((value,) * episodes, value * episodes, "bound", error * episodes, source)
+
     def _draw(self, num_tasks: int, generator: torch.Generator) -> dict[str, Tensor]:
         low, high = self._interval("rewards", 1.0 - self.reward_span, 1.0 + self.reward_span)
         shape = (num_tasks, self.states, self.actions)
@@ -100,6 +114,16 @@ class TabularMDP(NativeDistribution):
         image = np.repeat(shade[:, :, None], 3, 2).repeat(16, 0).repeat(16, 1)
         image[16 * int(state[0]) : 16 * int(state[0]) + 2] = (200, 60, 40)
         return image
+
+
+@functools.cache
+def _known_task_return(family: TabularMDP) -> tuple[float, float, int]:
+    """Mean optimal return of an episode over fixed sampled tasks, its standard error and the number of tasks."""
+    size = family.states**2 * family.actions
+    tasks = family.sample(min(max(PROBABILITIES_TO_SAMPLE // size, 100), 20_000), seeding.generator(0, "mdp-optimum"))
+    values, _ = planning.value_iteration(tasks["rewards"], tasks["transitions"], family.horizon)
+    returns = values[:, 0, 0].double()
+    return float(returns.mean()), float(returns.std()) / math.sqrt(len(tasks)), len(tasks)
 
 
 def _truncated_normal(

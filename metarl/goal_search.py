@@ -164,7 +164,7 @@ def search(problem: SearchProblem, width: int = 10_000) -> SearchPlan:
 
 
 def optimal_return(problem: SearchProblem) -> OptimalReturn:
-    """The Bayes-optimal return: exact where `search` proves it, else a bound; its source tells what a known path gets."""
+    """The Bayes-optimal return: exact where `search` proves it, else a bound that names the best known path."""
     plan = search(problem)
     if plan.exact:
         return OptimalReturn(plan.per_episode, plan.total, "exact", source="best open-loop search path, proved optimal")
@@ -238,7 +238,8 @@ def _extended(
 def _optimistic_gain(paths: _Paths, steps: int, later: int) -> Integers:
     """A bound on what each path can come to: a new goal in every step left, the others first thing next episode."""
     found = np.minimum(paths.left, steps)
-    return paths.gain + later * paths.worth + found * steps - found * (found - 1) // 2
+    soon: Integers = found * steps - found * (found - 1) // 2
+    return paths.gain + later * paths.worth + soon
 
 
 def _distinct(paths: _Paths, rows: Integers) -> Integers:
@@ -248,8 +249,7 @@ def _distinct(paths: _Paths, rows: Integers) -> Integers:
     keys = np.column_stack([some.cell, some.seen])[order]
     first = np.ones(len(order), dtype=bool)
     first[1:] = (keys[1:] != keys[:-1]).any(1)
-    chosen: Integers = rows[order[first]]
-    return chosen
+    return np.asarray(rows[order[first]])
 
 
 def _traced(history: list[tuple[Integers, Integers]], length: int, row: int) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from metarl.native import as_task
 from metarl.tasks import TaskDistribution, Tasks
 
 Make = str | Callable[..., "gymnasium.Env[Any, Any]"]
-Range = spaces.Box | tuple[float, float]
+Range = spaces.Box | tuple[Any, Any]
 Draw = Callable[[str, int, np.random.Generator], Mapping[str, Any]]
 
 
@@ -163,10 +163,12 @@ class Face(NamedTuple):
 def _face(family: str, make: Make, steps: int | None) -> Face:
     env = _make(make, None, steps)
     try:
+        observation_space = plain_space(env.observation_space, "observation")
+        action_space = plain_space(env.action_space, "action")
         horizon = steps or (env.spec.max_episode_steps if env.spec is not None else None)
         if horizon is None:
             raise ValueError("the environment has no time limit: give steps=...")
-        return Face(plain_space(env.observation_space, "observation"), plain_space(env.action_space, "action"), horizon)
+        return Face(observation_space, action_space, horizon)
     except ValueError as error:
         raise ValueError(f"{family}: {error}") from error
     finally:
@@ -181,10 +183,10 @@ def _make(make: Make, render_mode: str | None, steps: int | None) -> "gymnasium.
 
 
 def _box(name: str, values: Range) -> spaces.Box:
-    box = values if isinstance(values, spaces.Box) else spaces.Box(*values, (), np.float32)
-    if not np.isfinite([box.low, box.high]).all() or np.any(box.low > box.high):
-        raise ValueError(f"task parameter {name!r} needs finite bounds, low <= high, got {box}")
-    return box
+    low, high = (values.low, values.high) if isinstance(values, spaces.Box) else values
+    if not np.isfinite([low, high]).all() or np.any(np.asarray(low) > np.asarray(high)):
+        raise ValueError(f"task parameter {name!r} needs finite bounds, low <= high, got {low} and {high}")
+    return values if isinstance(values, spaces.Box) else spaces.Box(low, high, (), np.float32)
 
 
 def _between(box: spaces.Box, low: Any, high: Any) -> spaces.Box:
@@ -196,5 +198,6 @@ def _widened(name: str, box: spaces.Box, other: tuple[Any, Any] | None) -> space
     """The smallest box around `box` and `other`."""
     if other is None:
         return box
-    ood = _box(name, _between(box, *other))
+    _box(name, other)
+    ood = _between(box, *other)
     return _between(box, np.minimum(box.low, ood.low), np.maximum(box.high, ood.high))

@@ -153,7 +153,7 @@ class NativeEnv(gymnasium.Env[Any, Any]):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         if self._state is None or self.task is None:
             raise RuntimeError("call reset before step")
-        batch = torch.as_tensor(np.asarray(action))[None]
+        batch = torch.as_tensor(np.asarray(action, self.action_space.dtype))[None]
         if self._bounds is not None:
             batch = batch.clamp(*self._bounds)
         self._state, reward, terminated = self._dynamics.transition(self._state, batch, self.task, self._generator)

@@ -1,0 +1,243 @@
+"""Any gymnasium environment as a task distribution, with and without worker processes."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+import metarl
+from metarl.gym_tasks import GymTasks
+from metarl.seeding import generator
+from metarl.testing import check_distribution
+from metarl.workers import Worker
+
+
+def set_physics(env: Any, task: dict[str, Any]) -> None:
+    env.unwrapped.m, env.unwrapped.l = task["mass"], task["length"]
+
+
+PENDULUM = GymTasks(
+    "pendulum-physics-v1",
+    make="Pendulum-v1",
+    parameters={"mass": (0.5, 1.5), "length": (0.5, 1.5)},
+    ood={"mass": (1.5, 3.0)},
+    apply=set_physics,
+)
+
+
+@pytest.fixture
+def drift(user_project: Path) -> GymTasks:
+    family = metarl.make("drift_family:drift")
+    assert isinstance(family, GymTasks)
+    return family
+
+
+@pytest.fixture
+def fragile(user_project: Path) -> GymTasks:
+    family = metarl.make("drift_family:fragile")
+    assert isinstance(family, GymTasks)
+    return family
+
+
+def test_a_family_from_another_folder_keeps_the_contract(drift: GymTasks, device: str) -> None:
+    check_distribution(drift, device=device)
+
+
+def test_a_registered_environment_with_an_apply_function_keeps_the_contract() -> None:
+    check_distribution(PENDULUM)
+
+
+def test_the_task_arrives_by_the_options_of_reset(drift: GymTasks, device: str) -> None:
+    env = drift.vector_env(3, device)
+    env.set_tasks(drift.tasks(drift=[-0.5, 0.0, 1.5]))
+    first, _ = env.reset(seed=0)
+    following, reward, terminated, truncated, info = env.step(torch.full((3, 1), 5.0, device=device))  # clipped to 1
+    expected = first[:, 0] + 1 + torch.tensor([-0.5, 0.0, 1.5], device=device)
+    torch.testing.assert_close(following[:, 0], expected)
+    torch.testing.assert_close(reward, -expected.abs())
+    assert not (terminated | truncated).any()
+    assert info["success"].tolist() == (expected.abs() < 0.5).tolist()
+
+
+def test_the_task_arrives_by_apply() -> None:
+    env = PENDULUM.env(PENDULUM.tasks(mass=[0.7], length=[1.2]))
+    env.reset(seed=0)
+    assert vars(env.unwrapped)["m"] == pytest.approx(0.7)
+    assert vars(env.unwrapped)["l"] == pytest.approx(1.2)
+
+
+def test_an_end_restarts_the_same_task_in_the_same_step(drift: GymTasks) -> None:
+    env = drift.vector_env(2)
+    env.set_tasks(drift.tasks(drift=[2.0, 0.0]))
+    env.reset(seed=0)
+    for step in range(1, 7):
+        observation, _, terminated, truncated, info = env.step(torch.zeros(2, 1))
+        assert terminated.tolist() == [step % 2 == 0, False]  # 2 + 2 > 3
+        assert truncated.tolist() == [False, step == 6]
+        assert info["_final_obs"].tolist() == [step % 2 == 0, step == 6]
+        assert info["final_obs"][0].item() == pytest.approx(2 if step % 2 else 4, abs=0.1)
+        assert observation[0].item() == pytest.approx(2 if step % 2 else 0, abs=0.1)
+
+
+def test_draws_stay_in_the_ranges_of_their_split(drift: GymTasks) -> None:
+    train, ood = (drift.split(name).sample(1000, generator(0))["drift"] for name in ("train", "ood"))
+    assert -1 <= train.min() < -0.95
+    assert 0.95 < train.max() <= 1
+    assert 1 <= ood.min() < 1.05
+    assert 1.95 < ood.max() <= 2
+    narrow = drift.where(drift=(0.2, 0.3)).sample(100, generator(0))["drift"]
+    assert narrow.min() >= 0.2 - 1e-6
+    assert narrow.max() <= 0.3 + 1e-6
+
+
+def test_integer_parameters_include_both_ends(fragile: GymTasks) -> None:
+    accident = fragile.sample(500, generator(0))["accident"]
+    assert accident.dtype == torch.int64
+    assert accident.bincount().tolist() == pytest.approx([100] * 5, abs=40)
+
+
+def test_an_own_draw_replaces_the_uniform_prior(drift: GymTasks) -> None:
+    def draw(split: str, count: int, rng: np.random.Generator) -> dict[str, Any]:
+        return {"drift": rng.choice([-1.0, 1.0], count) * (0.5 if split == "test" else 1.0)}
+
+    family = dataclasses.replace(drift, draw=draw)
+    assert set(family.sample(50, generator(0))["drift"].tolist()) == {-1.0, 1.0}
+    assert set(family.split("test").sample(50, generator(0))["drift"].tolist()) == {-0.5, 0.5}
+    with pytest.raises(ValueError, match="its own `draw`"):
+        family.where(drift=(0, 1))
+
+
+def test_without_ood_ranges_there_is_no_such_split(fragile: GymTasks) -> None:
+    assert fragile.splits == ("train", "test")
+    with pytest.raises(ValueError, match="has the splits train, test; got 'ood'"):
+        fragile.split("ood")
+
+
+@pytest.mark.parametrize(("steps", "horizon"), [(None, 200), (50, 50), (300, 300)])
+def test_the_horizon_is_the_time_limit_unless_given(steps: int | None, horizon: int) -> None:
+    env = dataclasses.replace(PENDULUM, steps=steps).env()
+    env.reset(seed=0)
+    length = next(t for t in range(1, 400) if env.step(np.zeros(1))[3])
+    assert length == horizon == dataclasses.replace(PENDULUM, steps=steps).horizon
+
+
+class Counted(gymnasium.Env[Any, Any]):
+    """Spaces of integers that do not begin at 0."""
+
+    observation_space = spaces.Discrete(3, start=5)
+    action_space = spaces.MultiDiscrete([2, 2], start=[1, 10])
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return np.int64(5), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action)
+        return np.int64(5 + action[0]), float(action[1]), True, True, {}
+
+
+def test_integers_are_counted_from_zero() -> None:
+    family = GymTasks("counted-v1", make=Counted, parameters={"nothing": (0, 1)}, steps=4)
+    assert family.observation_space == spaces.Discrete(3)
+    assert family.action_space == spaces.MultiDiscrete([2, 2])
+    env = family.vector_env(2)
+    env.set_tasks(family.sample(2, generator(0)))
+    assert env.reset(seed=0)[0].tolist() == [0, 0]
+    observation, reward, terminated, truncated, info = env.step(torch.tensor([[0, 1], [1, 0]]))
+    assert info["final_obs"].tolist() == [1, 2]
+    assert observation.tolist() == [0, 0]
+    assert reward.tolist() == [11, 10]
+    assert terminated.tolist() == [True, True]
+    assert truncated.tolist() == [False, False]  # an end of the task is not an end of time
+    assert "success" not in info
+
+
+BROKEN: list[tuple[dict[str, Any], str]] = [
+    ({"parameters": {"mass": (0, np.inf)}}, "'mass' needs finite bounds"),
+    ({"parameters": {"mass": (2, 1)}}, "'mass' needs finite bounds, low <= high"),
+    ({"parameters": {}, "ood": None}, "lack a range"),
+    ({"ood": {"weight": (0, 1)}}, r"parameters \['length', 'mass'\] lack \['weight'\]"),
+    ({"make": lambda: gymnasium.make("Blackjack-v1")}, "observation space must be Box, Discrete or MultiDiscrete"),
+    ({"make": Counted}, "no time limit: give steps="),
+    ({"num_episodes": 0}, "num_episodes >= 1"),
+    ({"steps": 0}, "steps >= 1"),
+    ({"workers": -1}, "workers >= 0"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BROKEN)
+def test_impossible_families_are_refused_at_once(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(PENDULUM, **change)
+
+
+@pytest.mark.parametrize(
+    ("accident", "message"),
+    [
+        (1, r"reward nan at step 3 of the episode, in the task \{'drift': 0.5, 'accident': 1\}"),
+        (2, r"observation \[nan\] at step 3"),
+        (3, "KeyError: 'lost the drift'"),
+    ],
+)
+def test_an_accident_names_the_environment(fragile: GymTasks, accident: int, message: str) -> None:
+    family = dataclasses.replace(fragile, workers=0)
+    env = family.vector_env(3)
+    env.set_tasks(family.tasks(drift=[0.5] * 3, accident=[0, 0, accident]))
+    env.reset(seed=0)
+    env.step(torch.zeros(3, 1))
+    env.step(torch.zeros(3, 1))
+    with pytest.raises((ValueError, RuntimeError), match=f"environment 2 of fragile-v1.*{message}") as caught:
+        env.step(torch.zeros(3, 1))
+    assert caught.type is (RuntimeError if accident == 3 else ValueError)
+    with pytest.raises(RuntimeError, match="closed"):
+        env.step(torch.zeros(3, 1))
+
+
+def rollout(family: GymTasks, steps: int) -> list[Tensor]:
+    env = family.vector_env(3)
+    try:
+        env.set_tasks(family.tasks(drift=[-0.8, 0.1, 0.9], accident=[0, 0, 0]))
+        seen = [env.reset(seed=7)[0]]
+        for _ in range(steps):
+            observation, reward, terminated, truncated, info = env.step(torch.full((3, 1), -0.1))
+            seen += [observation, reward, terminated, truncated, info["final_obs"], info["success"]]
+        env.set_tasks(family.tasks(drift=[0.0] * 3, accident=[0, 0, 4]))
+        seen.append(env.reset(options={"reset_mask": torch.tensor([False, True, True])})[0])
+        if family.workers:
+            env.step(torch.zeros(3, 1))
+            env.step(torch.zeros(3, 1))
+            with pytest.raises(RuntimeError, match="environments 2 to 2 of fragile-v1 died in 'step' with exit code 7"):
+                env.step(torch.zeros(3, 1))
+    finally:
+        env.close()
+    return seen
+
+
+def test_workers_change_nothing_and_their_death_is_an_error(fragile: GymTasks) -> None:
+    alone, shared = rollout(dataclasses.replace(fragile, workers=0), 15), rollout(fragile, 15)
+    assert len(alone) == len(shared)
+    assert all(torch.equal(a, b) for a, b in zip(alone, shared, strict=True))
+    assert len(set(alone[0].flatten().tolist())) == 3  # slots are seeded apart
+
+
+def test_a_worker_reports_what_went_wrong() -> None:
+    cases: list[tuple[Callable[[], Any], str, str]] = [
+        (functools.partial(int, "x"), "", "invalid literal for int"),
+        (functools.partial(list, [1]), "remove", r"ValueError: list.remove\(x\): x not in list"),
+    ]
+    workers = [Worker(build, f"worker {i}") for i, (build, _, _) in enumerate(cases)]
+    for worker, (_, method, message) in zip(workers, cases, strict=True):
+        if method:
+            worker.receive()
+            worker.send(method, 2)
+        with pytest.raises(ValueError, match=rf"(?s){message}.*in {worker.label}"):
+            worker.receive()
+        worker.close()

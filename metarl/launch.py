@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import tyro
 
-from metarl.registry import agents, find, import_attribute, make
+from metarl.registry import agents, find, import_attribute
 
 if TYPE_CHECKING:
     from metarl.agent import Agent
@@ -84,36 +84,39 @@ def folder_name(config: "RunConfig", defaults: Mapping[str, Any]) -> str:
     """A name for the run: agent, distribution, what differs from the agent's `defaults`, and the seed."""
     changed = {name: value for name, value in config.options.items() if value != defaults.get(name)}
     settings = [f"{name}={value}" for name, value in {**config.distribution_options, **changed}.items()]
-    return "-".join(
-        re.sub(r"[^\w.=,-]+", "_", part)
-        for part in (config.agent, config.distribution, *settings, f"seed={config.seed}")
-    )
+    names = [name.rpartition(":")[2] for name in (config.agent, config.distribution)]
+    return "-".join(re.sub(r"[^\w.=,-]+", "_", part) for part in (*names, *settings, f"seed={config.seed}"))
+
+
+def summary(documented: object) -> str:
+    """The first line of a docstring."""
+    return (documented.__doc__ or "").strip().partition("\n")[0]
 
 
 def _parse(name: str, agent_class: "type[Agent]", arguments: Sequence[str]) -> Launch:
-    options = tyro.conf.OmitArgPrefixes[agent_class.Options]
-    fields = [("agent", options, dataclasses.field(default_factory=agent_class.Options))]
+    """Flags of `Launch` and of the agent's options side by side."""
+    fields = [("agent", agent_class.Options, dataclasses.field(default_factory=agent_class.Options))]
     command = dataclasses.make_dataclass("Train", fields, bases=(Launch,), frozen=True, kw_only=True)
-    return cast(
-        Launch,
-        tyro.cli(
-            command,
-            prog=f"metarl train {name}",
-            description=agent_class.__doc__,
-            args=arguments,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        ),
+    parsed: Any = tyro.cli(
+        command,
+        prog=f"metarl train {name}",
+        description=summary(agent_class),
+        args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
     )
+    return cast(Launch, parsed)
 
 
 def _start(name: str, agent_class: "type[Agent]", launch: Launch) -> "tuple[Run, Agent]":
     """The run and its agent, new or where it stopped; nothing is written before every setting has proved valid."""
     from metarl.runs import Run, RunConfig
 
+    if launch.steps < 1:
+        raise ValueError(f"--steps must be at least 1, got {launch.steps}")
     given = parse_options(launch.option)
     config = RunConfig(name, launch.distribution, given, launch.seed, launch.steps, asdict(launch.agent))
     folder = launch.run_dir or Path("runs") / folder_name(config, asdict(agent_class.Options()))
-    distribution = make(launch.distribution, **given)
+    distribution = config.make_distribution()
     agent = agent_class(distribution, launch.agent, seed=launch.seed, device=launch.device)
     if not launch.resume:
         return Run.create(folder, config), agent

@@ -22,7 +22,9 @@ from typing import Any, final
 
 from stable_baselines3.common.logger import Logger, make_output_format
 
+from metarl.registry import make
 from metarl.results import write_atomically
+from metarl.tasks import TaskDistribution
 
 CONFIG = "config.json"
 CHECKPOINT = "checkpoint.safetensors"
@@ -54,6 +56,11 @@ class RunConfig:
     """The agent's options, all of them."""
     versions: Mapping[str, str] = field(default_factory=versions)
     """Versions of Python and the libraries at the start."""
+
+    def make_distribution(self) -> TaskDistribution:
+        """The task distribution that the run trains on."""
+        plain = {name: tuple(v) if isinstance(v, list) else v for name, v in self.distribution_options.items()}
+        return make(self.distribution, **plain)
 
     def to_json(self) -> dict[str, Any]:
         """The same as JSON gives it back: tuples have become lists."""
@@ -124,6 +131,10 @@ class Run:
     def checkpoint(self) -> Path:
         """Where the last checkpoint is, once there is one."""
         return self.path / CHECKPOINT
+
+    def evaluation(self, split: str) -> Path:
+        """Where the evaluation of the last checkpoint on a split is, once it was made."""
+        return self.path / f"evaluation-{split}.json"
 
     def logger(self, steps: int) -> Logger:
         """Stable-Baselines3's logger into this folder for a run that stands at `steps`; it never truncates old rows."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fake_agent import FakeAgent
+from fake_agent import FakeAgent, FakeOptions
 from stable_baselines3.common.callbacks import BaseCallback
 
 import metarl
@@ -120,8 +120,8 @@ def test_a_folder_that_cannot_be_written_is_an_oserror(tmp_path: Path) -> None:
         Run.create(tmp_path / "file" / "run", CONFIG)
 
 
-def make_agent(**options: float) -> FakeAgent:
-    return FakeAgent(metarl.make("bernoulli-bandit", arms=3), FakeAgent.Options(**options), seed=1, device="cpu")
+def make_agent(fail_at: int = 0) -> FakeAgent:
+    return FakeAgent(metarl.make("bernoulli-bandit", arms=3), FakeOptions(fail_at=fail_at), seed=1, device="cpu")
 
 
 def start(folder: Path, total_steps: int = 500) -> Run:

@@ -1,0 +1,53 @@
+"""The command line: `metarl COMMAND ...`. Bad input ends with one line on stderr and exit code 2, never a traceback."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tyro
+
+from metarl import commands
+from metarl.launch import train_agent
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "list": commands.list_names,
+    "train": commands.train,
+    "evaluate": commands.evaluate,
+    "compare": commands.compare,
+    "check": commands.check,
+}
+# what bad input, a full disk or diverged training raise
+USER_ERRORS = (ValueError, TypeError, OSError, FloatingPointError)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit: 0 done, 1 a check failed, 2 bad input, 128 + n stopped by signal n.
+
+    The environment variable METARL_TRACEBACK shows where an error came from.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # module:attribute finds the user's own modules
+    try:
+        sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments)))
+    except USER_ERRORS as error:
+        if os.environ.get("METARL_TRACEBACK"):
+            raise
+        print(f"metarl: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("metarl: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run(arguments: list[str]) -> int:
+    if len(arguments) > 1 and arguments[0] == "train" and not arguments[1].startswith("-"):
+        return train_agent(arguments[1], arguments[2:])  # only now is it known which flags there are
+    code: int = tyro.extras.subcommand_cli_from_dict(
+        COMMANDS,
+        prog="metarl",
+        description="Meta-reinforcement learning: train on families of tasks, measure adaptation to unseen ones.",
+        args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone, tyro.conf.PositionalMetavarFromFieldName),
+    )
+    return code

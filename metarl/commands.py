@@ -1,0 +1,144 @@
+"""The commands of the command line but `train`; what takes long to import is imported where it is used."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from metarl import registry
+from metarl.launch import parse_options, summary
+
+if TYPE_CHECKING:
+    from metarl.runs import Run
+    from metarl.tasks import TaskDistribution
+
+
+def list_names() -> int:
+    """Task distributions, agents and classical learners, with one line each."""
+    tables = {
+        "Task distributions": registry.distributions(),
+        "Agents, for metarl train": registry.agents(),
+        "Classical learners, for metarl evaluate": registry.learners(),
+    }
+    width = max(len(name) for table in tables.values() for name in table)
+    for title, table in tables.items():
+        print(
+            f"{title}\n"
+            + "".join(
+                f"  {name:<{width}}  {summary(registry.import_attribute(target))}\n" for name, target in table.items()
+            )
+        )
+    return 0
+
+
+def train(agent: tyro.conf.Positional[str]) -> int:
+    """Meta-train an agent in a run folder. `metarl train AGENT --help` shows what it takes.
+
+    Args:
+        agent: A name from `metarl list`, or module:Class of your own; its options follow.
+    """
+    from metarl.launch import train_agent
+
+    return train_agent(agent, [])
+
+
+def evaluate(
+    subject: tyro.conf.Positional[str],
+    split: str = "test",
+    num_tasks: int = 200,
+    num_episodes: int | None = None,
+    seed: int = 0,
+    distribution: str | None = None,
+    option: tuple[str, ...] = (),
+    device: str = "auto",
+    stochastic: bool = False,
+    alone: bool = False,
+) -> int:
+    """Let an agent, or a classical learner, adapt to tasks it has never seen, and print how well it did.
+
+    The folder of a run gets evaluation-SPLIT.json, evaluation-SPLIT.png and report.html.
+
+    Args:
+        subject: A run folder, or a classical learner (see `metarl list`).
+        split: train, test or ood.
+        num_tasks: Tasks, one trial each.
+        num_episodes: Episodes in a trial; None: what the task distribution says.
+        seed: Seed of the tasks; every policy meets the same ones.
+        distribution: Task distribution of a classical learner; for a run, another one than it was trained on.
+        option: Options of that task distribution as name=value, such as: arms=5 pulls=10
+        device: auto (a GPU if there is one), cpu, cuda, cuda:1, ...
+        stochastic: Let the agent draw its actions instead of taking the most likely ones.
+        alone: Leave out the classical learners that otherwise stand beside an agent.
+    """
+    from metarl.measure import Trials, load_run, write_results
+    from metarl.runs import Run
+    from metarl.tables import adaptation_table
+
+    run = Run.open(subject) if Path(subject).is_dir() else None
+    if run is None:
+        registry.find(subject, registry.learners(), "run folder or classical learner")
+    family = _family(run, distribution, option)
+    trials = Trials(family.split(split), num_tasks, num_episodes, seed, device)
+    if run is None:
+        print(adaptation_table([trials.play(trials.learner(subject), subject)]))
+        return 0
+    agent = load_run(run, device)
+    ours = trials.play(trials.agent(agent, stochastic), run.config.agent)
+    results = [ours, *([] if alone else trials.references())]
+    print(adaptation_table(results))
+    folder = run.path if distribution is None else run.path / family.name
+    print(f"written to {write_results(folder, results)}")
+    return 0
+
+
+def compare(
+    runs: tyro.conf.Positional[tuple[str, ...]], split: str = "test", figure: Path = Path("comparison.png")
+) -> int:
+    """Several runs in one table and one plot; runs that differ by their seed only are taken together.
+
+    Args:
+        runs: Run folders; each needs its evaluation on the split (`metarl evaluate`).
+        split: train, test or ood.
+        figure: Where to draw the adaptation curves.
+    """
+    from metarl.comparison import comparison_figure, comparison_table, load_groups
+    from metarl.figures import save_figure
+
+    groups = load_groups(runs, split)
+    print(comparison_table(groups))
+    save_figure(comparison_figure(groups), figure)
+    print(f"drawn in {figure}")
+    return 0
+
+
+def check(
+    subject: tyro.conf.Positional[str], option: tuple[str, ...] = (), skip: tuple[str, ...] = (), seed: int = 0
+) -> int:
+    """Is a task distribution sound? One line for each clause of the contract; exit code 1 if one is broken.
+
+    Args:
+        subject: module:attribute of your own (the current folder is searched too), or a name from `metarl list`.
+        option: Options of the task distribution as name=value, such as: arms=5 pulls=10
+        skip: Titles of clauses to leave out.
+        seed: Seed of the tasks and actions that are tried.
+    """
+    from metarl.testing import distribution_findings
+
+    distribution = registry.make(subject, **parse_options(option))
+    print(f"checking {distribution.name}")
+    findings = distribution_findings(distribution, seed=seed, skip=skip)
+    print("\n".join(map(str, findings)))
+    broken = sum(not finding.ok for finding in findings)
+    print(f"{broken} of {len(findings)} clauses broken" if broken else f"all {len(findings)} clauses hold")
+    return int(broken > 0)
+
+
+def _family(run: "Run | None", distribution: str | None, option: tuple[str, ...]) -> "TaskDistribution":
+    """The task distribution that was asked for, else that of the run."""
+    if distribution is not None:
+        return registry.make(distribution, **parse_options(option))
+    if option:
+        raise ValueError("--option belongs to --distribution, which is not given")
+    if run is None:
+        raise ValueError("a classical learner needs --distribution")
+    return run.config.make_distribution()

@@ -1,11 +1,17 @@
 """Fixtures for all tests."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
+
+from metarl.tasks import TaskDistribution, Tasks
+from metarl.vector import TaskVectorEnv
+
+Act = Callable[[Tensor, TaskVectorEnv], Tensor]
 
 
 @pytest.fixture(params=["cpu", "cuda"])
@@ -24,3 +30,22 @@ def user_project(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(folder)
     yield folder
     sys.modules.pop("drift_family", None)
+
+
+@pytest.fixture
+def episode_returns() -> Callable[[TaskDistribution, Tasks, Act], Tensor]:
+    """The return of each slot's first episode, under actions that may look into the environment."""
+
+    def play(distribution: TaskDistribution, tasks: Tasks, act: Act) -> Tensor:
+        env = distribution.vector_env(len(tasks))
+        env.set_tasks(tasks)
+        observation, _ = env.reset(seed=0)
+        total, playing = torch.zeros(len(tasks)), torch.ones(len(tasks), dtype=torch.bool)
+        for _ in range(distribution.horizon):
+            observation, reward, terminated, truncated, _ = env.step(act(observation, env))
+            total += reward * playing
+            playing &= ~(terminated | truncated)
+        assert not playing.any()
+        return total
+
+    return play

@@ -1,0 +1,39 @@
+"""Every family that ships keeps the contract, on every device."""
+
+from typing import Any
+
+import pytest
+
+import metarl
+from metarl.registry import distributions
+from metarl.testing import check_distribution
+
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in distributions()),
+    ("bernoulli-bandit", {"arms": 2, "pulls": 100}),
+    ("dark-room", {"variant": "dpt"}),
+    ("tabular-mdp", {"states": 3, "actions": 2, "steps": 4}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS, ids=str)
+def test_shipped_families_keep_the_contract(name: str, options: dict[str, Any], device: str) -> None:
+    check_distribution(metarl.make(name, **options), device=device)
+
+
+@pytest.mark.parametrize("name", distributions())
+@pytest.mark.parametrize("split", ["test", "ood"])
+def test_the_other_splits_do_too(name: str, split: str) -> None:
+    check_distribution(metarl.make(name).split(split), seed=1)
+
+
+@pytest.mark.parametrize("name", distributions())
+def test_pictures_are_rgb_arrays(name: str) -> None:
+    env = metarl.make(name).env(render_mode="rgb_array")
+    env.reset(seed=0)
+    before: Any = env.render()
+    env.step(env.action_space.sample())
+    assert before.dtype == "uint8"
+    assert before.ndim == 3
+    assert before.shape[2] == 3
+    assert len({tuple(pixel) for pixel in before.reshape(-1, 3)}) >= 2

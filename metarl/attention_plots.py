@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from metarl.figures import HEAT, INK, MUTED, SERIES, bare, new_figure, styled
@@ -68,6 +69,8 @@ def attention_map_figure(record: AttentionRecord) -> Figure:
             axes.set_title(f"layer {layer + 1} · head {head + 1}", fontsize=8.5)
             axes.tick_params(labelsize=7.5, labelleft=head == 0)
             axes.set_xlim(0.5, length + 0.5)
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+            axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     for head in range(heads):
         grid[-1, head].set_xlabel("step read", fontsize=8.5)
     for layer in range(layers):
@@ -108,7 +111,7 @@ def attention_read_figure(record: AttentionRecord, steps: list[int] | None = Non
         _episode_rules(axes, record)
         axes.axvline(step + 1.5, color=SERIES[1], linewidth=1.4)
         _write_shares(axes, record, step)
-    grid[-1, 0].set_xticks(np.unique(np.linspace(1, length, 9).round().astype(int)))
+    grid[-1, 0].xaxis.set_major_locator(MaxNLocator(10, integer=True))
     grid[-1, 0].tick_params(labelbottom=True)
     grid[-1, 0].set_xlabel("step read", fontsize=8.5)
     return figure
@@ -130,9 +133,8 @@ def _write_shares(axes: Axes, record: AttentionRecord, step: int) -> None:
     for steps, share in zip(episodes, record.shares(step), strict=True):
         if steps.start <= step and (steps.stop - steps.start) / len(record.rewards) >= 0.045:
             middle = (steps.start + steps.stop + 1) / 2
-            axes.text(
-                middle, 1.03, f"{share:.0%}", transform=axes.get_xaxis_transform(), ha="center", color=MUTED, fontsize=8
-            )
+            place, where = (middle, 1), ("data", "axes fraction")
+            axes.annotate(f"{share:.0%}", place, (0, 3), where, "offset points", ha="center", color=MUTED, fontsize=8)
 
 
 def _reward_strip(axes: Axes, record: AttentionRecord) -> None:

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from metarl.figures import save_figure
-from metarl.plots import totals_figure
+from metarl.plots import block_curve, comparison_figure
 from metarl.results import Evaluation
 from metarl.statistics import Interval, bootstrap_interval, improvement_interval, resampled_iqm, resampled_mean
-from metarl.tables import aligned, check_comparable, describe, number
+from metarl.tables import aligned, check_comparable, describe_trials, number
 from metarl.tasks import OptimalReturn
 
 RESAMPLES = 1000
@@ -25,8 +25,9 @@ class Row:
 
     runs: int
     tasks: int  # trials of all runs together
-    first: Interval  # mean return of the first episode
-    last: Interval  # mean return of the last episode
+    first: float  # mean return of the first episode
+    last: float  # mean return of the last episode
+    curve: Interval  # mean return per episode, or block of episodes in long trials
     total: Interval  # mean return of a trial
     iqm: Interval  # interquartile mean of the return of a trial
     improvement: Interval | None  # probability that a trial of this agent returns more than one of the first agent
@@ -38,6 +39,7 @@ class Comparison:
     """Agents by name, the first being the one that the others are measured against."""
 
     title: str
+    num_episodes: int
     rows: Mapping[str, Row]
     optimal: OptimalReturn | None
 
@@ -64,9 +66,9 @@ class Comparison:
         return f"[...] 95 % stratified bootstrap intervals over {seeds}; IQM: mean of the middle half of the trials."
 
     def figure(self) -> Figure:
-        """The interquartile mean of each agent with its interval, and the optimum's mean where it is known."""
-        reference = None if self.optimal is None else ("optimum (mean)", self.optimal.total)
-        return totals_figure({n: r.iqm for n, r in self.rows.items()}, reference, "return of a trial, IQM")
+        """Adaptation curves, and the mean and interquartile mean of whole trials, with intervals."""
+        curves, means, iqms = ({n: getattr(r, key) for n, r in self.rows.items()} for key in ("curve", "total", "iqm"))
+        return comparison_figure(curves, means, iqms, self.num_episodes, self.optimal)
 
     def save_figure(self, path: str | Path) -> None:
         """Write `figure` as .png or .svg."""
@@ -91,7 +93,7 @@ def compare(evaluations: Mapping[str, Sequence[Evaluation]] | Sequence[Evaluatio
     reference = next(iter(groups.values()))
     rows = {name: _row(runs, None if runs is reference else reference) for name, runs in groups.items()}
     optimal = next((evaluation.optimal for evaluation in everything if evaluation.optimal is not None), None)
-    return Comparison(describe(everything[0]), rows, optimal)
+    return Comparison(describe_trials(everything[0]), everything[0].num_episodes, rows, optimal)
 
 
 def grouped(evaluations: Sequence[Evaluation]) -> dict[str, list[Evaluation]]:
@@ -105,8 +107,7 @@ def grouped(evaluations: Sequence[Evaluation]) -> dict[str, list[Evaluation]]:
 def _row(runs: Sequence[Evaluation], reference: Sequence[Evaluation] | None) -> Row:
     nested = len(runs) > 1
     totals = [run.totals for run in runs]
-    ends = [run.returns[:, [0, -1]] for run in runs]
-    both = bootstrap_interval(ends, _stream(), resample_strata=nested, resamples=RESAMPLES)
+    means = np.concatenate([run.returns for run in runs]).mean(0)
     improvement = None
     if reference is not None:
         theirs = [run.totals for run in reference]
@@ -119,8 +120,9 @@ def _row(runs: Sequence[Evaluation], reference: Sequence[Evaluation] | None) -> 
     return Row(
         runs=len(runs),
         tasks=sum(map(len, totals)),
-        first=Interval(*(bound[0] for bound in both)),
-        last=Interval(*(bound[1] for bound in both)),
+        first=float(means[0]),
+        last=float(means[-1]),
+        curve=block_curve([run.returns for run in runs], resample_strata=nested),
         total=mean,
         iqm=iqm,
         improvement=improvement,
@@ -128,8 +130,8 @@ def _row(runs: Sequence[Evaluation], reference: Sequence[Evaluation] | None) -> 
 
 
 def _cells(row: Row, optimal: OptimalReturn | None) -> list[str]:
-    improvement = "" if row.improvement is None else _cell(row.improvement)
-    cells = [str(row.runs), *map(_cell, (row.first, row.last, row.total, row.iqm)), improvement]
+    improvement = "" if row.improvement is None else "{:.2f} [{:.2f}, {:.2f}]".format(*row.improvement)
+    cells = [str(row.runs), number(row.first), number(row.last), _cell(row.total), _cell(row.iqm), improvement]
     return cells if optimal is None else [*cells, number(optimal.total - float(row.total.value))]
 
 

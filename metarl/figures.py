@@ -10,13 +10,13 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, Literal, ParamSpec
 
 import matplotlib
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 
 from metarl.results import write_atomically
@@ -57,7 +57,7 @@ STYLE: Any = {  # matplotlib types the keys of its settings one by one
 }
 
 # transparent where there is nothing, so that it works on any ground
-HEAT = LinearSegmentedColormap.from_list("metarl-heat", [(*matplotlib.colors.to_rgb(SERIES[0]), a) for a in (0.0, 1.0)])
+HEAT = LinearSegmentedColormap.from_list("metarl-heat", [(*to_rgb(SERIES[0]), a) for a in (0.0, 1.0)])
 CSS_VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", **{c: f"--series-{i}" for i, c in enumerate(SERIES)}}
 
 
@@ -72,9 +72,9 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return drawn
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure in inches that leaves room for all its labels."""
-    return Figure(figsize=(width, height), layout="constrained")
+def new_figure(width: float, height: float, layout: Literal["constrained", "compressed"] = "constrained") -> Figure:
+    """An empty figure in inches that leaves room for all its labels; `compressed` is for axes of equal aspect."""
+    return Figure(figsize=(width, height), layout=layout)
 
 
 def png(figure: Figure) -> bytes:
@@ -150,9 +150,3 @@ def bare(axes: Axes) -> None:
     axes.tick_params(labelbottom=False, labelleft=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
-
-
-def fading(color: str, count: int) -> list[str]:
-    """`count` shades of one colour, pale to full: for what happens in time."""
-    pale = np.array(matplotlib.colors.to_rgb(color))
-    return [to_hex(1 - (1 - pale) * share) for share in np.linspace(0.35, 1, max(count, 1))]

@@ -13,6 +13,7 @@ from metarl.figures import INK, MUTED, SERIES, label_ends, new_figure, styled
 from metarl.results import Evaluation
 from metarl.statistics import Array, Interval, bootstrap_interval
 from metarl.tables import check_comparable, number
+from metarl.tasks import OptimalReturn
 
 Rows = Sequence[Mapping[str, float]]
 
@@ -28,25 +29,40 @@ def adaptation_figure(evaluations: Sequence[Evaluation]) -> Figure:
     ValueError if the evaluations are not of the same trials.
     """
     check_comparable(evaluations)
-    block = -(-evaluations[0].num_episodes // MOST_POINTS)
     figure = new_figure(7.2, 3.9)
-    axes = figure.subplots()
-    ends = []
-    for i, evaluation in enumerate(evaluations):
-        returns = _blocks(evaluation.returns.T, block)
-        curve = bootstrap_interval([returns.T], np.random.default_rng(0), resamples=1000)
-        _line_with_band(axes, _centres(evaluation.num_episodes, block), curve, i)
-        ends.append((float(curve.value[-1]), evaluation.policy, _color(i)))
-    optimal = evaluations[0].optimal
-    if optimal is not None and optimal.per_episode is not None:
-        limit = _blocks(np.asarray(optimal.per_episode), block)
-        axes.plot(_centres(len(optimal.per_episode), block), limit, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
-        ends.append((float(limit[-1]), "optimum", INK))
-    axes.set_xlabel("episode" if block == 1 else f"episode (means of {block})")
-    axes.set_ylabel("return")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    label_ends(axes, ends)
+    curves: dict[str, Interval] = {}
+    for evaluation in evaluations:
+        name = evaluation.policy if evaluation.policy not in curves else f"{evaluation.policy} ({len(curves) + 1})"
+        curves[name] = block_curve([evaluation.returns])
+    _draw_curves(figure.subplots(), curves, evaluations[0].num_episodes, evaluations[0].optimal)
     return figure
+
+
+@styled
+def comparison_figure(
+    curves: Mapping[str, Interval],
+    means: Mapping[str, Interval],
+    iqms: Mapping[str, Interval],
+    num_episodes: int,
+    optimal: OptimalReturn | None = None,
+) -> Figure:
+    """Adaptation curves as `block_curve` gives them, above the mean and the interquartile mean of whole trials."""
+    figure = new_figure(7.2, 4.3 + 0.3 * len(means))
+    ratios = [3.2, 0.6 + 0.3 * len(means)]
+    axes = figure.subplot_mosaic([["curve", "curve"], ["mean", "iqm"]], height_ratios=ratios)
+    _draw_curves(axes["curve"], curves, num_episodes, optimal)
+    _draw_totals(axes["mean"], means, optimal and ("optimum", optimal.total), "return of a trial, mean")
+    _draw_totals(axes["iqm"], iqms, None, "return of a trial, interquartile mean")
+    axes["iqm"].tick_params(labelleft=False)
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[union-attr]  # new_figure sets one
+    return figure
+
+
+def block_curve(strata: Sequence[Array], resample_strata: bool = False) -> Interval:
+    """Mean return per episode, or per block of episodes in long trials, of runs `[N, K]`, with a bootstrap interval."""
+    block = _block_size(strata[0].shape[1])
+    blocks = [_blocks(returns.T, block).T for returns in strata]
+    return bootstrap_interval(blocks, np.random.default_rng(0), resample_strata=resample_strata, resamples=1000)
 
 
 @styled
@@ -79,23 +95,7 @@ def totals_figure(
 ) -> Figure:
     """One row per policy: its value and interval, and a dashed line at the reference."""
     figure = new_figure(7.2, 0.9 + 0.32 * len(totals))
-    axes = figure.subplots()
-    for row, (value, low, high) in enumerate(totals.values()):
-        axes.plot([low, high], [row, row], color=_color(row), linewidth=5, alpha=0.35, solid_capstyle="butt")
-        axes.plot(value, row, "o", color=_color(row), markersize=6)
-        axes.annotate(number(float(value)), (1, row), (8, 0), ("axes fraction", "data"), "offset points", va="center")
-    if reference is not None:
-        name, limit = reference
-        axes.axvline(limit, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
-        axes.annotate(
-            f"{name} {number(limit)}", (limit, 1), (0, 4), ("data", "axes fraction"), "offset points", ha="center"
-        )
-    axes.set_yticks(range(len(totals)), list(totals))
-    axes.tick_params(axis="y", labelcolor=INK)
-    axes.set_ylim(len(totals) - 0.5, -0.5)
-    axes.spines["left"].set_visible(False)
-    axes.grid(visible=False, axis="y")
-    axes.set_xlabel(label)
+    _draw_totals(figure.subplots(), totals, reference, label)
     return figure
 
 
@@ -153,6 +153,41 @@ def short(steps: float) -> str:
     return f"{steps:g}"
 
 
+def _draw_curves(axes: Axes, curves: Mapping[str, Interval], num_episodes: int, optimal: OptimalReturn | None) -> None:
+    block = _block_size(num_episodes)
+    episode = _centres(num_episodes, block)
+    ends = []
+    for i, (name, curve) in enumerate(curves.items()):
+        _line_with_band(axes, episode, curve, i)
+        ends.append((float(curve.value[-1]), name, _color(i)))
+    if optimal is not None and optimal.per_episode is not None:
+        limit = _blocks(np.asarray(optimal.per_episode), block)
+        axes.plot(episode, limit, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
+        ends.append((float(limit[-1]), "optimum", INK))
+    axes.set_xlabel("episode" if block == 1 else f"episode (means of {block})")
+    axes.set_ylabel("return")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    label_ends(axes, ends)
+
+
+def _draw_totals(axes: Axes, totals: Mapping[str, Interval], reference: tuple[str, float] | None, label: str) -> None:
+    for row, (value, low, high) in enumerate(totals.values()):
+        axes.plot([low, high], [row, row], color=_color(row), linewidth=5, alpha=0.35, solid_capstyle="butt")
+        axes.plot(value, row, "o", color=_color(row), markersize=6)
+        axes.annotate(number(float(value)), (1, row), (8, 0), ("axes fraction", "data"), "offset points", va="center")
+    if reference is not None:
+        name, limit = reference
+        axes.axvline(limit, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
+        text, place = f"{name} {number(limit)}", (limit, 1)
+        axes.annotate(text, place, (0, 4), ("data", "axes fraction"), "offset points", ha="center")
+    axes.set_yticks(range(len(totals)), list(totals))
+    axes.tick_params(axis="y", labelcolor=INK)
+    axes.set_ylim(len(totals) - 0.5, -0.5)
+    axes.spines["left"].set_visible(False)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(label)
+
+
 def _line_with_band(axes: Axes, x: Array, curve: Interval, index: int) -> None:
     marker = "o" if len(x) <= 20 else None
     width = 2.2 if index == 0 else 1.5
@@ -164,6 +199,10 @@ def _line_with_band(axes: Axes, x: Array, curve: Interval, index: int) -> None:
 
 def _color(index: int) -> str:
     return SERIES[index % len(SERIES)]
+
+
+def _block_size(length: int) -> int:
+    return -(-length // MOST_POINTS)
 
 
 def _blocks(values: Array, block: int) -> Array:

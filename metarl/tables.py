@@ -61,14 +61,15 @@ def _row(evaluation: Evaluation, shown: list[int], solved: bool) -> list[str]:
 
 def describe(evaluation: Evaluation) -> str:
     """One line: the distribution, its options, the split, how much was measured and with which seed."""
+    return f"{describe_trials(evaluation)} · {evaluation.num_tasks:,} tasks · seed {evaluation.seed}"
+
+
+def describe_trials(evaluation: Evaluation) -> str:
+    """One line for what all evaluations in a comparison share: distribution, options, split and episodes."""
     options = ", ".join(f"{name}={value}" for name, value in evaluation.options.items())
-    parts = [
-        evaluation.distribution + (f" ({options})" if options else ""),
-        f"{evaluation.split} split",
-        f"{evaluation.num_tasks:,} tasks x {evaluation.num_episodes} episodes",
-        f"seed {evaluation.seed}",
-    ]
-    return " · ".join(parts)
+    family = evaluation.distribution + (f" ({options})" if options else "")
+    episodes = "1 episode" if evaluation.num_episodes == 1 else f"{evaluation.num_episodes} episodes"
+    return f"{family} · {evaluation.split} split · {episodes}"
 
 
 def shown_episodes(num_episodes: int, most: int = COLUMNS) -> list[int]:

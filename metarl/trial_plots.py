@@ -11,11 +11,12 @@ import numpy as np
 from gymnasium import spaces
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from metarl.figures import GOAL, INK, MUTED, RULE, SERIES, bare, fading, new_figure, styled
+from metarl.figures import GOAL, INK, MUTED, RULE, SERIES, bare, new_figure, styled
 from metarl.recording import Trial
 from metarl.statistics import Array
 from metarl.tables import shown_episodes
@@ -148,7 +149,7 @@ def _episode_panels(trial: Trial, ticks: bool) -> tuple[Figure, list[tuple[Axes,
     """A square panel for each of a few episodes, first and last included."""
     episodes = trial.episodes()
     shown = [episodes[i] for i in shown_episodes(len(episodes), PANELS)]
-    figure = new_figure(7.2, 7.2 / PANELS + (0.55 if ticks else 0.35))
+    figure = new_figure(7.2, 7.2 / PANELS + (0.6 if ticks else 0.45), layout="compressed")
     axes = figure.subplots(1, PANELS, squeeze=False)[0]
     for unused in axes[len(shown) :]:
         unused.set_visible(False)
@@ -159,15 +160,9 @@ def _episode_panels(trial: Trial, ticks: bool) -> tuple[Figure, list[tuple[Axes,
 
 def _title(axes: Axes, trial: Trial, steps: slice, note: str) -> None:
     episode = int(trial.dones[: steps.start].sum()) + 1
-    axes.set_title(f"episode {episode}\n", fontweight="bold", fontsize=9.5)
-    axes.text(
-        0,
-        1.03,
-        f"return {trial.rewards[steps].sum():.4g} · {note}",
-        transform=axes.transAxes,
-        color=MUTED,
-        fontsize=7.5,
-    )
+    axes.set_title(f"episode {episode}", fontweight="bold", fontsize=9.5, pad=15)
+    text = f"return {trial.rewards[steps].sum():.4g} · {note}"
+    axes.annotate(text, (0, 1), (0, 4), "axes fraction", "offset points", color=MUTED, fontsize=7.5)
 
 
 def _positions(trial: Trial, steps: slice) -> Array:
@@ -183,9 +178,9 @@ def _draw_cells(axes: Axes, side: int) -> None:
 
 
 def _draw_path(axes: Axes, path: Array) -> None:
-    """A line that darkens with time, from a ring to a dot."""
+    """A line that gets stronger with time, from a ring to a dot."""
     segments = np.stack([path[:-1], path[1:]], 1)
-    shades = fading(SERIES[0], len(segments))
-    axes.add_collection(LineCollection([*segments], colors=shades, linewidths=1.6, capstyle="round", zorder=3))
+    shades = [to_rgba(SERIES[0], alpha) for alpha in np.linspace(0.35, 1, len(segments))]
+    axes.add_collection(LineCollection([*segments], colors=shades, linewidths=1.6, zorder=3))
     axes.plot(*path[0], marker="o", markersize=5.5, markerfacecolor="none", color=INK, linestyle="none", zorder=4)
     axes.plot(*path[-1], marker="o", markersize=4.5, color=INK, linestyle="none", zorder=4)

@@ -289,7 +289,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_table_aligns_and_shows_the_optimum() -> None:
     lines = evaluate(Constant(3), Countdown(), num_tasks=3, name="steady").table().splitlines()
-    assert lines[0] == ("countdown-v1 (broken_at=-1.0, poison=reward) · train split · 3 tasks x 3 episodes · seed 0")
+    assert lines[0] == ("countdown-v1 (broken_at=-1.0, poison=reward) · train split · 3 episodes · 3 tasks · seed 0")
     assert lines[2].split() == ["policy", "ep", "1", "ep", "2", "ep", "3", "trial", "±", "s.e.", "regret"]
     assert lines[4].split() == ["steady", "5.333", "5.333", "5.333", "16.0", "±", "2.0", "2.000"]
     assert lines[5].split() == ["optimum", "(bound)", "6.000", "6.000", "6.000", "18.00", "0.000"]

@@ -1,0 +1,243 @@
+"""Classical learners of Bernoulli bandits whose arms are uniform on [0, 1] a priori, whatever the split."""
+
+from abc import abstractmethod
+from typing import final
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from metarl import bandit_index, bandit_theory, seeding
+from metarl.agent import AdaptivePolicy, PrivilegedPolicy
+from metarl.tasks import TaskDistribution, Tasks
+from metarl.trajectories import Transition
+
+
+def check_bandit(distribution: TaskDistribution) -> None:
+    """ValueError unless tasks are `means` in [0, 1], one for each Discrete action, and episodes are single pulls."""
+    means, actions = distribution.task_space.spaces.get("means"), distribution.action_space
+    arms = int(actions.n) if isinstance(actions, spaces.Discrete) else 0
+    fits = isinstance(means, spaces.Box) and means.shape == (arms,) and means.low.min() >= 0 and means.high.max() <= 1
+    if not fits or distribution.horizon != 1:
+        raise ValueError(
+            "bandit learners need a task parameter `means` in [0, 1] with an entry for each Discrete action "
+            f"and episodes of one step; {distribution.name} has the tasks {distribution.task_space}"
+        )
+
+
+class BanditLearner(AdaptivePolicy):
+    """Counts the successes and failures of each arm [num_tasks, arms]; a subclass chooses."""
+
+    def __init__(
+        self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0
+    ) -> None:
+        self.check(distribution)
+        super().__init__(num_tasks, device)
+        self.generator = seeding.generator(seed, "bandit-learner", device=device)
+        shape = (num_tasks, *(distribution.task_space["means"].shape or ()))
+        self.successes = torch.zeros(shape, dtype=torch.int64, device=device)
+        self.failures = torch.zeros_like(self.successes)
+
+    @staticmethod
+    @abstractmethod
+    def check(distribution: TaskDistribution) -> None:
+        """ValueError, naming what is needed, unless this learner suits the distribution."""
+
+    @abstractmethod
+    def choose(self) -> Tensor:
+        """The arm `[num_tasks]` to pull."""
+
+    @property
+    @final
+    def posterior_means(self) -> Tensor:
+        """`[num_tasks, arms]` the chance that each arm pays."""
+        return (self.successes + 1) / (self.successes + self.failures + 2)
+
+    @final
+    def begin(self, mask: Tensor | None = None) -> None:
+        forgotten = slice(None) if mask is None else mask
+        self.successes[forgotten] = 0
+        self.failures[forgotten] = 0
+
+    @final
+    def act(self, observation: Tensor) -> Tensor:
+        return self.choose()
+
+    @final
+    def observe(self, transition: Transition) -> None:
+        arm, paid = transition.action[:, None], (transition.reward[:, None] > 0.5).long()
+        self.successes.scatter_add_(1, arm, paid)
+        self.failures.scatter_add_(1, arm, 1 - paid)
+
+
+@final
+class Greedy(BanditLearner):
+    """The arm with the largest posterior mean."""
+
+    check = staticmethod(check_bandit)
+
+    def choose(self) -> Tensor:
+        return self.posterior_means.argmax(1)
+
+
+@final
+class EpsilonGreedy(BanditLearner):
+    """The arm with the largest posterior mean, or any arm with probability epsilon."""
+
+    check = staticmethod(check_bandit)
+
+    def __init__(
+        self,
+        distribution: TaskDistribution,
+        num_tasks: int,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        *,
+        epsilon: float = 0.1,
+    ) -> None:
+        if not 0 <= epsilon <= 1:
+            raise ValueError(f"epsilon must lie in [0, 1], got {epsilon}")
+        super().__init__(distribution, num_tasks, device, seed)
+        self._epsilon = epsilon
+
+    def choose(self) -> Tensor:
+        explore, anything = torch.rand(2, self.num_tasks, generator=self.generator, device=self.device)
+        arm = (anything * self.successes.shape[1]).long()
+        return torch.where(explore < self._epsilon, arm, self.posterior_means.argmax(1))
+
+
+@final
+class UCB1(BanditLearner):
+    """The largest upper confidence bound, mean + scale * sqrt(2 ln t / pulls) (Auer et al. 2002).
+
+    As in Duan et al. (2016) the statistics of an arm start with one success and one failure. A scale of 1 is the
+    published bound; the default does best over 10 to 100 pulls of 5 arms.
+    """
+
+    check = staticmethod(check_bandit)
+
+    def __init__(
+        self,
+        distribution: TaskDistribution,
+        num_tasks: int,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        *,
+        scale: float = 0.2,
+    ) -> None:
+        if not scale >= 0:
+            raise ValueError(f"scale must not be negative, got {scale}")
+        super().__init__(distribution, num_tasks, device, seed)
+        self._scale = scale
+
+    def choose(self) -> Tensor:
+        pulls = self.successes + self.failures
+        width = (2 * (pulls.sum(1, keepdim=True) + 1).log() / (pulls + 2)).sqrt()
+        return (self.posterior_means + self._scale * width).argmax(1)
+
+
+@final
+class ThompsonSampling(BanditLearner):
+    """The best arm of a draw from the posterior (Thompson 1933)."""
+
+    check = staticmethod(check_bandit)
+
+    def choose(self) -> Tensor:
+        counts = torch.stack([self.successes, self.failures]) + 1.0
+        paid, failed = torch._standard_gamma(counts, generator=self.generator)
+        share: Tensor = paid / (paid + failed)
+        return share.argmax(1)
+
+
+@final
+class Gittins(BanditLearner):
+    """The largest finite-horizon Gittins index, within .04 % of the optimum.
+
+    It plans for `num_episodes` pulls (default: a trial) and is greedy after them.
+    """
+
+    check = staticmethod(check_bandit)
+
+    def __init__(
+        self,
+        distribution: TaskDistribution,
+        num_tasks: int,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        *,
+        num_episodes: int | None = None,
+    ) -> None:
+        super().__init__(distribution, num_tasks, device, seed)
+        horizon = distribution.episodes if num_episodes is None else num_episodes
+        self._table = bandit_index.index_table(horizon).to(device)
+
+    def choose(self) -> Tensor:
+        numbers, remaining = planned(self, self._table.horizon)
+        index = self._table(numbers, remaining.clamp(min=1))
+        return torch.where(remaining[:, None] > 0, index, self.posterior_means.float()).argmax(1)
+
+
+@final
+class BayesOptimalBandit(BanditLearner):
+    """The exact Bayes-optimal policy by dynamic programming, for bandits with few states.
+
+    It plans for `num_episodes` pulls (default: a trial) and is greedy after them.
+    """
+
+    def __init__(
+        self,
+        distribution: TaskDistribution,
+        num_tasks: int,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        *,
+        num_episodes: int | None = None,
+    ) -> None:
+        super().__init__(distribution, num_tasks, device, seed)
+        horizon = distribution.episodes if num_episodes is None else num_episodes
+        self._solution = bandit_theory.solve(self.successes.shape[1], horizon).to(device)
+
+    @staticmethod
+    def check(distribution: TaskDistribution) -> None:
+        """ValueError unless it is a bandit whose trial has few enough states to be solved exactly."""
+        check_bandit(distribution)
+        arms = int(distribution.task_space["means"].shape[0])  # type: ignore[index]
+        if not bandit_theory.solvable(arms, distribution.episodes):
+            raise ValueError(f"{arms} arms and {distribution.episodes} pulls have too many states to be solved exactly")
+
+    def choose(self) -> Tensor:
+        numbers, remaining = planned(self, self._solution.horizon)
+        return torch.where(remaining > 0, self._solution.choose(numbers), self.posterior_means.argmax(1))
+
+
+@final
+class KnownBestArm(PrivilegedPolicy):
+    """Knows the arms and pulls the best."""
+
+    def __init__(
+        self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0
+    ) -> None:
+        self.check(distribution)
+        super().__init__(num_tasks, device)
+        self._best = torch.zeros(num_tasks, dtype=torch.int64, device=device)
+
+    check = staticmethod(check_bandit)
+
+    def reveal(self, tasks: Tasks) -> None:
+        self._best = tasks["means"].to(self.device).argmax(1)
+
+    def begin(self, mask: Tensor | None = None) -> None:
+        """Nothing to forget."""
+
+    def act(self, observation: Tensor) -> Tensor:
+        return self._best
+
+    def observe(self, transition: Transition) -> None:
+        """Nothing to learn."""
+
+
+def planned(learner: BanditLearner, horizon: int) -> tuple[Tensor, Tensor]:
+    """Arm numbers `[N, arms]` and the pulls left `[N]`; where none are left the arms count as fresh."""
+    remaining = horizon - (learner.successes + learner.failures).sum(1)
+    numbers = bandit_theory.arm_number(learner.successes, learner.failures)
+    return numbers * (remaining > 0)[:, None], remaining

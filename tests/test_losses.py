@@ -1,0 +1,44 @@
+import math
+
+import torch
+
+from metarl.losses import approximate_kl, clipped_surrogate, normalised, squared_error
+
+
+def test_clipped_surrogate_at_equal_policies_is_minus_the_mean_advantage_and_its_gradient_the_policy_gradient() -> None:
+    log_prob = torch.tensor([-1.0, -2.0, -0.5], requires_grad=True)
+    advantage = torch.tensor([1.0, -2.0, 4.0])
+    loss = clipped_surrogate(log_prob, log_prob.detach(), advantage, 0.2)
+    torch.testing.assert_close(loss, -advantage.mean())
+    loss.backward()
+    torch.testing.assert_close(log_prob.grad, -advantage / 3)
+
+
+def test_clipping_stops_the_gradient_only_where_the_ratio_has_already_moved_the_right_way() -> None:
+    old = torch.zeros(4)
+    log_prob = torch.tensor([0.5, -0.5, 0.5, -0.5], requires_grad=True)
+    clipped_surrogate(log_prob, old, torch.tensor([1.0, 1.0, -1.0, -1.0]), 0.2).backward()
+    assert log_prob.grad is not None
+    assert (log_prob.grad != 0).tolist() == [False, True, True, False]
+
+
+def test_clipped_surrogate_by_hand() -> None:
+    log_prob = torch.tensor([math.log(1.5), math.log(0.5)])
+    loss = clipped_surrogate(log_prob, torch.zeros(2), torch.tensor([1.0, -1.0]), 0.2)
+    torch.testing.assert_close(loss, torch.tensor(-(1.2 - 0.8) / 2))
+
+
+def test_squared_error_by_hand() -> None:
+    torch.testing.assert_close(squared_error(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 0.0])), torch.tensor(2.5))
+
+
+def test_approximate_kl_is_zero_at_equality_and_positive_elsewhere() -> None:
+    x = torch.tensor([-1.0, -0.3])
+    assert approximate_kl(x, x) == 0
+    assert approximate_kl(x + torch.tensor([0.1, -0.2]), x) > 0
+
+
+def test_normalised_has_mean_zero_and_unit_deviation() -> None:
+    x = normalised(torch.tensor([[1.0, 2.0], [3.0, 8.0]]))
+    torch.testing.assert_close(x.mean(), torch.tensor(0.0))
+    torch.testing.assert_close(x.std(correction=0), torch.tensor(1.0))

@@ -95,15 +95,13 @@ def first_observation_tells_nothing(probe: Probe) -> str:
 
 
 def values_are_sound(probe: Probe) -> str:
-    recording, space = probe.pair.recording_one, probe.distribution.observation_space
-    require(recording.reward.dtype == torch.float32, f"rewards must be float32, got {recording.reward.dtype}")
-    require(recording.reward.isfinite().all(), "a reward is not finite")
-    for part in (recording.terminated, recording.truncated):
-        require(part.dtype == torch.bool, f"terminated and truncated must be bool, got {part.dtype}")
-    for name in ("first", "observation", "final_obs"):
-        values: Tensor = getattr(recording, name)
-        for value in values.reshape(-1, *(space.shape or ())).numpy():
-            require(space.contains(value), f"{name} {value} ({value.dtype}) lies outside {space}")
+    for recording in (probe.pair.recording_one, probe.pair.recording_other, probe.long):
+        require(recording.reward.dtype == torch.float32, f"rewards must be float32, got {recording.reward.dtype}")
+        require(recording.reward.isfinite().all(), "a reward is not finite")
+        for part in (recording.terminated, recording.truncated):
+            require(part.dtype == torch.bool, f"terminated and truncated must be bool, got {part.dtype}")
+        for name in ("first", "observation", "final_obs"):
+            _require_inside(probe.distribution.observation_space, getattr(recording, name), name)
     return ""
 
 
@@ -178,12 +176,12 @@ def single_env_is_alike(probe: Probe) -> str:
 
 
 def gymnasium_agrees(probe: Probe) -> str:
-    gymnasium.utils.env_checker.check_env(probe.distribution.env(), skip_render_check=True)
+    gymnasium.utils.env_checker.check_env(_seeded_env(probe), skip_render_check=True)
     return ""
 
 
 def stable_baselines3_agrees(probe: Probe) -> str:
-    stable_baselines3.common.env_checker.check_env(probe.distribution.env(), warn=False)
+    stable_baselines3.common.env_checker.check_env(_seeded_env(probe), warn=False)
     return ""
 
 
@@ -221,6 +219,24 @@ def _rows(tasks: Tasks) -> list[bytes]:
     """Every task as bytes, exactly."""
     columns = [values.cpu().reshape(len(tasks), -1).numpy() for _, values in sorted(tasks.parameters.items())]
     return [b"".join(column[i].tobytes() for column in columns) for i in range(len(tasks))]
+
+
+def _seeded_env(probe: Probe) -> "gymnasium.Env[Any, Any]":
+    """The checkers sample actions from the environment's own space."""
+    env = probe.distribution.env()
+    env.action_space.seed(probe.seed)
+    return env
+
+
+def _require_inside(space: spaces.Space[Any], values: Tensor, name: str) -> None:
+    rows = values.reshape(-1, *(space.shape or ())).numpy()
+    if isinstance(space, spaces.Box):
+        inside = ((rows >= space.low) & (rows <= space.high)).reshape(len(rows), -1).all(1) & (
+            rows.dtype == space.dtype
+        )
+    else:
+        inside = np.array([space.contains(row) for row in rows])
+    require(inside.all(), f"{name} {rows[inside.argmin()]} ({rows.dtype}) lies outside {space}")
 
 
 def _walk(env: "gymnasium.Env[Any, Any]", probe: Probe, options: dict[str, Any] | None) -> list[Any]:

@@ -46,8 +46,13 @@ class Trial:
     device: torch.device | str
     agent: Agent | None = None
 
-    @functools.cached_property
+    @property
     def stream(self) -> list[Moment]:
+        """The recorded stream, in tensors of its own: a policy that writes into them spoils this copy only."""
+        return [m._replace(transition=Transition(*(part.clone() for part in m.transition))) for m in self._recorded]
+
+    @functools.cached_property
+    def _recorded(self) -> list[Moment]:
         """Transitions of exploring actions; two slots start a new task at FIRST, one of them and another at SECOND."""
         steps = min(LONGEST, self.distribution.horizon * self.distribution.episodes)
         generator = seeding.generator(self.seed, "contract", "policy")
@@ -116,10 +121,10 @@ def acts_reproducibly(trial: Trial) -> str:
 
 
 def leaves_its_input_alone(trial: Trial) -> str:
-    kept = [tuple(part.clone() for part in moment.transition) for moment in trial.stream]
-    trial.actions(trial.stream)
-    for before, moment in zip(kept, trial.stream, strict=True):
-        same = all(torch.equal(a, b) for a, b in zip(before, moment.transition, strict=True))
+    given = trial.stream
+    trial.actions(given)
+    for moment, kept in zip(given, trial.stream, strict=True):
+        same = all(torch.equal(a, b) for a, b in zip(moment.transition, kept.transition, strict=True))
         require(same, "act or observe wrote into the tensors it was given")
     return ""
 

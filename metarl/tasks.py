@@ -242,7 +242,7 @@ class TaskDistribution(ABC):
         if {len(low), len(high)} - {1, size}:
             raise ValueError(f"where({name}=...): need 1 or {size} numbers for each bound, got {low} and {high}")
         lows, highs = self._interval(name, low, high)
-        if np.any(lows > highs) or np.any(lows < box.low) or np.any(highs > box.high):
+        if not np.all((box.low <= lows) & (lows <= highs) & (highs <= box.high)):  # so that NaN fails, too
             raise ValueError(
                 f"where({name}=...): need {box.low.min():g} <= low <= high <= {box.high.max():g}, got {low} and {high}"
             )

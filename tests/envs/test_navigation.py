@@ -15,7 +15,8 @@ DENSE, SPARSE = PointNavigation(), SparsePointNavigation()
 
 
 def to_the_goal(position: Tensor, env: TaskVectorEnv) -> Tensor:
-    return env.tasks["goal"] - position  # clipped to .1 per axis by the environment
+    goal: Tensor = env.tasks["goal"]
+    return goal - position  # clipped to .1 per axis by the environment
 
 
 def test_a_dense_walk_by_hand(device: str) -> None:

@@ -128,8 +128,8 @@ def _write_shares(axes: Axes, record: AttentionRecord, step: int) -> None:
     """Above a strip: which step reads, and what share of its attention each episode gets, where there is room."""
     episodes = record.episodes()
     inside = next(i for i, steps in enumerate(episodes) if step < steps.stop)
-    place = f"step {step - episodes[inside].start + 1} of episode {inside + 1}"
-    axes.set_title(f"step {step + 1} of the trial ({place}) reads", fontsize=8.5, pad=14)
+    within = f"step {step - episodes[inside].start + 1} of episode {inside + 1}"
+    axes.set_title(f"step {step + 1} of the trial ({within}) reads", fontsize=8.5, pad=14)
     for steps, share in zip(episodes, record.shares(step), strict=True):
         if steps.start <= step and (steps.stop - steps.start) / len(record.rewards) >= 0.045:
             middle = (steps.start + steps.stop + 1) / 2

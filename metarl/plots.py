@@ -48,13 +48,13 @@ def comparison_figure(
 ) -> Figure:
     """Adaptation curves as `block_curve` gives them, above the mean and the interquartile mean of whole trials."""
     figure = new_figure(7.2, 4.3 + 0.3 * len(means))
+    figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.12)  # panels write into their margins
     ratios = [3.2, 0.6 + 0.3 * len(means)]
     axes = figure.subplot_mosaic([["curve", "curve"], ["mean", "iqm"]], height_ratios=ratios)
     _draw_curves(axes["curve"], curves, num_episodes, optimal)
     _draw_totals(axes["mean"], means, optimal and ("optimum", optimal.total), "return of a trial, mean")
     _draw_totals(axes["iqm"], iqms, None, "return of a trial, interquartile mean")
     axes["iqm"].tick_params(labelleft=False)
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[union-attr]  # new_figure sets one
     return figure
 
 

@@ -14,7 +14,7 @@ from scipy import stats
 Array = NDArray[Any]
 Statistic = Callable[[Array, Array], Array]  # scores [n, ...], counts [resamples, n] -> [resamples, ...]
 
-CHUNK = 4_000_000  # counts held at once
+CHUNK = 300_000  # counts held at once: as many as fit into a processor's cache
 
 
 class Interval(NamedTuple):
@@ -145,8 +145,9 @@ def _contest(ours: Array, theirs: Array) -> Callable[[Array, Array], Array]:
 
 def _draws(size: int, times: Array, generator: np.random.Generator) -> Array:
     """Counts `[R, size]`; row r is `times[r] * size` draws with replacement from one stratum."""
-    rows = np.repeat(np.arange(len(times)) * size, times * size)
-    flat = np.bincount(rows + generator.integers(size, size=len(rows)), minlength=len(times) * size)
+    rows = np.repeat(np.arange(len(times), dtype=np.int32), times * size)
+    draws = generator.integers(size, size=len(rows), dtype=np.int32)  # four times as fast as 64 bits
+    flat = np.bincount(rows * np.int64(size) + draws, minlength=len(times) * size)
     return flat.reshape(len(times), size)
 
 

@@ -87,7 +87,7 @@ def evaluate(
     results = [ours, *([] if alone else trials.references())]
     print(adaptation_table(results))
     folder = run.path if distribution is None else run.path / family.name
-    print(f"written to {write_results(folder, results)}")
+    print(f"report: {write_results(folder, run, trials, agent, results)}")
     return 0
 
 
@@ -99,14 +99,14 @@ def compare(
     Args:
         runs: Run folders; each needs its evaluation on the split (`metarl evaluate`).
         split: train, test or ood.
-        figure: Where to draw the adaptation curves.
+        figure: Where to draw the returns and their intervals, a .png or .svg file.
     """
-    from metarl.comparison import comparison_figure, comparison_table, load_groups
-    from metarl.figures import save_figure
+    from metarl.comparison import compare as compare_settings
+    from metarl.measure import by_setting
 
-    groups = load_groups(runs, split)
-    print(comparison_table(groups))
-    save_figure(comparison_figure(groups), figure)
+    comparison = compare_settings(by_setting(runs, split))
+    print(comparison.table())
+    comparison.save_figure(figure)
     print(f"drawn in {figure}")
     return 0
 

@@ -1,5 +1,6 @@
 """`metarl train`: from command-line arguments to a run folder that trains, or goes on."""
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -127,8 +128,8 @@ def _start(name: str, agent_class: "type[Agent]", launch: Launch) -> "tuple[Run,
 
 
 def _value(text: str) -> Any:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        return text
-    return tuple(value) if isinstance(value, list) else value
+    for read in (json.loads, float):  # float: .5 and 1. are numbers, though not in JSON
+        with contextlib.suppress(ValueError):
+            value = read(text)
+            return tuple(value) if isinstance(value, list) else value
+    return text

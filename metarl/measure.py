@@ -1,19 +1,28 @@
 """Measuring what a run learned: the agent and the classical learners beside it, on the same tasks."""
 
+import dataclasses
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+import torch
+from tqdm import tqdm
+
+from metarl import seeding
 from metarl.agent import AdaptivePolicy, Agent, load, resolve_device
+from metarl.attention_plots import AttentionRecord
 from metarl.evaluation import evaluate
 from metarl.figures import save_figure
-from metarl.plots import adaptation_figure
+from metarl.plots import Rows, adaptation_figure, return_column
+from metarl.recording import Trial, record_trial
 from metarl.registry import find, import_attribute, learners
+from metarl.report import write_report
 from metarl.results import Evaluation
-from metarl.runs import Run
+from metarl.runs import Run, RunConfig
 from metarl.tasks import TaskDistribution
+from metarl.trajectories import Trajectories
 
 SLOTS = 1000  # tasks that a policy lives through side by side
 
@@ -66,8 +75,8 @@ class Trials:
 
     def references(self) -> list[Evaluation]:
         """Every classical learner that suits the distribution."""
-        names = importlib.import_module("metarl.agents").suited(self.distribution)
-        return [self.play(self.learner(name), name) for name in names]
+        names = tqdm(importlib.import_module("metarl.agents").suited(self.distribution), "references", leave=False)
+        return [self.play(self.learner(name), name, progress=False) for name in names]
 
 
 def load_run(run: Run, device: str = "auto") -> Agent:
@@ -77,9 +86,80 @@ def load_run(run: Run, device: str = "auto") -> Agent:
     return load(run.checkpoint, device, run.config.make_distribution())
 
 
-def write_results(folder: Path, results: Sequence[Evaluation]) -> Path:
-    """Write the first evaluation as JSON and all of them as a figure; returns the JSON file."""
-    file = folder / f"evaluation-{results[0].split}.json"
+def write_results(folder: Path, run: Run, trials: Trials, agent: Agent, results: Sequence[Evaluation]) -> Path:
+    """Write evaluation-SPLIT.json and .png and report.html about `results`, the agent's own first; returns the page."""
+    file = folder / f"evaluation-{trials.distribution.split_name}.json"
     results[0].save(file)
     save_figure(adaptation_figure(results), file.with_suffix(".png"))
-    return file
+    task = trials.distribution.sample(1, seeding.generator(trials.seed, "shown task"))
+    policy = agent.policy(1, seed=trials.seed)
+    trial = record_trial(policy, trials.distribution, task, trials.num_episodes, trials.seed, name=results[0].policy)
+    return write_report(
+        folder / "report.html",
+        title=f"{run.config.agent} on {trials.distribution.name}",
+        evaluations=results,
+        progress=_learning_curve(run),
+        trial=trial,
+        attention=attention_record(agent, trial),
+        config=run.config.to_json(),
+    )
+
+
+def attention_record(agent: Agent, trial: Trial) -> AttentionRecord | None:
+    """What the agent's policy reads at each step of `trial`; None where it has no attention to show."""
+    weights = getattr(agent, "attention_weights", None)
+    if weights is None:
+        return None
+    read = weights(_trajectory(trial, agent).context())
+    return None if read is None else AttentionRecord(read[0].cpu().numpy(), trial.rewards, trial.dones)
+
+
+def by_setting(folders: Sequence[str | Path], split: str) -> dict[str, list[Evaluation]]:
+    """The evaluations in run folders, those of runs that differ by their seed only together.
+
+    Raises ValueError where a folder holds no run, or no evaluation on `split`.
+    """
+    settings: list[list[Run]] = []
+    for run in map(Run.open, folders):
+        match = next((runs for runs in settings if _same_setting(runs[0].config, run.config)), None)
+        settings.append([run]) if match is None else match.append(run)
+    names = [_setting_name(runs) for runs in settings]
+    if len(set(names)) < len(names):
+        names = [str(runs[0].path) for runs in settings]
+    return {name: [_evaluation(run, split) for run in runs] for name, runs in zip(names, settings, strict=True)}
+
+
+def _learning_curve(run: Run) -> dict[str, Rows]:
+    """The logs of a run by its name; nothing where the agent logged no return to draw."""
+    rows = run.progress()
+    try:
+        return_column(rows)
+    except ValueError:
+        return {}
+    return {run.path.name: rows}
+
+
+def _trajectory(trial: Trial, agent: Agent) -> Trajectories:
+    """A recorded trial as a batch of one."""
+    tensors = (trial.observations, trial.actions, trial.rewards, trial.dones)
+    observations, actions, rewards, dones = (torch.as_tensor(values, device=agent.device)[None] for values in tensors)
+    never = torch.zeros_like(dones)
+    return Trajectories(trial.task, observations, actions, rewards, dones, never, torch.zeros_like(rewards))
+
+
+def _same_setting(one: RunConfig, other: RunConfig) -> bool:
+    alike = dataclasses.replace(one, seed=other.seed)
+    return not alike.differences(other) and one.total_steps == other.total_steps
+
+
+def _setting_name(runs: Sequence[Run]) -> str:
+    """The name of the first folder, without its seed where there are several."""
+    name = runs[0].path.name
+    return name.removesuffix(f"-seed={runs[0].config.seed}") if len(runs) > 1 else name
+
+
+def _evaluation(run: Run, split: str) -> Evaluation:
+    file = run.evaluation(split)
+    if not file.exists():
+        raise ValueError(f"{run.path} has no evaluation on {split}: metarl evaluate {run.path} --split {split}")
+    return Evaluation.load(file)

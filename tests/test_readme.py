@@ -9,7 +9,7 @@ from metarl.cli import COMMANDS
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-SHELL = "".join(re.findall(r"```\n(.*?)```", README, re.DOTALL))
+SHELL = "".join(re.findall(r"```\n(.*?)```", re.sub(r"```python.*?```", "", README, flags=re.DOTALL), re.DOTALL))
 
 
 def test_ten_lines_of_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

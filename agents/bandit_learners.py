@@ -7,7 +7,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from metarl import bandit_index, bandit_theory, seeding
+from metarl import bandit_index, bandit_theory, draws, seeding
 from metarl.agent import AdaptivePolicy, PrivilegedPolicy
 from metarl.tasks import TaskDistribution, Tasks
 from metarl.trajectories import Transition
@@ -143,10 +143,7 @@ class ThompsonSampling(BanditLearner):
     check = staticmethod(check_bandit)
 
     def choose(self) -> Tensor:
-        counts = torch.stack([self.successes, self.failures]) + 1.0
-        paid, failed = torch._standard_gamma(counts, generator=self.generator)
-        share: Tensor = paid / (paid + failed)
-        return share.argmax(1)
+        return draws.beta(self.successes + 1.0, self.failures + 1.0, self.generator).argmax(1)
 
 
 @final

@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from metarl import planning, seeding
+from metarl import draws, planning, seeding
 from metarl.agent import AdaptivePolicy, PrivilegedPolicy
 from metarl.tasks import TaskDistribution, Tasks
 from metarl.trajectories import Transition
@@ -77,7 +77,7 @@ class EpisodicPlanner(AdaptivePolicy):
 
     @abstractmethod
     def plan(self, belief: Belief) -> Tensor:
-        """Actions `[M, horizon, S]` for the next episode in M tasks."""
+        """Actions `[num_tasks, horizon, S]` for the next episode."""
 
     @final
     def begin(self, mask: Tensor | None = None) -> None:
@@ -89,11 +89,9 @@ class EpisodicPlanner(AdaptivePolicy):
 
     @final
     def act(self, observation: Tensor) -> Tensor:
-        if bool(self._unplanned.all()):
-            self._plan = self.plan(self._belief)
-        elif bool(self._unplanned.any()):
-            self._plan[self._unplanned] = self.plan(Belief(*(part[self._unplanned] for part in self._belief)))
-        self._unplanned.fill_(False)
+        if bool(self._unplanned.any()):
+            self._plan = torch.where(self._unplanned[:, None, None], self.plan(self._belief), self._plan)
+            self._unplanned.fill_(False)
         return self._plan[self._slot, self._elapsed, observation]
 
     @final
@@ -101,7 +99,7 @@ class EpisodicPlanner(AdaptivePolicy):
         state, action = transition.observation, transition.action
         self._belief.moves[self._slot, state, action, transition.next_observation] += 1
         self._belief.reward_sums[self._slot, state, action] += transition.reward
-        self._elapsed = (self._elapsed + 1) * ~transition.done
+        self._elapsed = next_step(self._elapsed, transition.done, self.horizon)
         self._unplanned |= transition.done
 
 
@@ -111,9 +109,9 @@ class PosteriorSamplingMDP(EpisodicPlanner):
 
     def plan(self, belief: Belief) -> Tensor:
         noise = torch.randn(belief.visits.shape, generator=self.generator, device=self.device)
-        weights = torch._standard_gamma(1 + belief.moves, generator=self.generator).clamp(min=1e-30)
         rewards = belief.rewards + noise / (1 + belief.visits).sqrt()
-        return planning.value_iteration(rewards, weights / weights.sum(-1, keepdim=True), self.horizon)[1]
+        transitions = draws.dirichlet(1 + belief.moves, self.generator)
+        return planning.value_iteration(rewards, transitions, self.horizon)[1]
 
 
 @final
@@ -196,4 +194,9 @@ class KnownMDP(PrivilegedPolicy):
         return self._plan[self._slot, self._elapsed, observation]
 
     def observe(self, transition: Transition) -> None:
-        self._elapsed = (self._elapsed + 1) * ~transition.done
+        self._elapsed = next_step(self._elapsed, transition.done, self._horizon)
+
+
+def next_step(elapsed: Tensor, done: Tensor, horizon: int) -> Tensor:
+    """`[N]` steps since the start of the episode, after one more; what outlasts the horizon counts as its last step."""
+    return (elapsed + 1).clamp(max=horizon - 1) * ~done

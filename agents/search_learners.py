@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from metarl import goal_search, seeding
+from metarl import draws, goal_search, seeding
 from metarl.agent import AdaptivePolicy, PrivilegedPolicy
 from metarl.goal_search import GoalCells
 from metarl.tasks import TaskDistribution, Tasks
@@ -95,33 +95,27 @@ class GoalPosteriorSampling(GoalSearcher):
     ) -> None:
         super().__init__(distribution, num_tasks, device, seed)
         problem = goal_search.problem(self.grid)
-        self._prior = torch.zeros(len(problem.successors), device=device)
-        self._prior[list(problem.goals)] = 1
-        self._possible = self._prior.repeat(num_tasks, 1)
-        self._target = torch.zeros_like(self._goal)
         successors = np.array(problem.successors)
         steps = goal_search.distances(successors)[successors]
         self._steps = torch.from_numpy(steps).to(device)  # [cells, actions, cells (goal)] left after each action
-        self.begin()
+        self._prior = torch.zeros(len(successors), device=device)
+        self._prior[list(problem.goals)] = 1
+        self._possible = self._prior.repeat(num_tasks, 1)
+        self._target = torch.full_like(self._goal, -1)  # -1: to be drawn
 
     def forget(self, mask: Tensor) -> None:
         self._possible[mask] = self._prior
-        self._draw(mask)
+        self._target[mask] = -1
 
     def explore(self, cell: Tensor) -> Tensor:
+        drawn = draws.choice(self._possible, self.generator)
+        self._target = torch.where(self._target < 0, drawn, self._target)
         steps = self._steps[cell, :, self._target]
         return (steps + torch.rand(steps.shape, generator=self.generator, device=self.device)).argmin(1)
 
     def missed(self, cell: Tensor) -> None:
         self._possible.scatter_(1, cell[:, None], 0)
-        self._draw(cell == self._target)
-
-    def _draw(self, mask: Tensor) -> None:
-        """New targets where `mask` is true; any cell will do where none is possible, for the goal was met there."""
-        rows = mask.nonzero().squeeze(1)
-        if len(rows):
-            weights = self._possible[rows] + 1e-30
-            self._target[rows] = torch.multinomial(weights, 1, generator=self.generator).squeeze(1)
+        self._target = torch.where(self._target == cell, -1, self._target)
 
 
 @final

@@ -15,8 +15,6 @@ from metarl.statistics import Interval, bootstrap_interval, improvement_interval
 from metarl.tables import aligned, check_comparable, describe_trials, number
 from metarl.tasks import OptimalReturn
 
-RESAMPLES = 1000
-
 
 @final
 @dataclass(frozen=True)
@@ -112,9 +110,9 @@ def _row(runs: Sequence[Evaluation], reference: Sequence[Evaluation] | None) -> 
     if reference is not None:
         theirs = [run.totals for run in reference]
         several = nested or len(theirs) > 1
-        improvement = improvement_interval(totals, theirs, _stream(), resample_strata=several, resamples=RESAMPLES)
+        improvement = improvement_interval(totals, theirs, _stream(), resample_strata=several)
     mean, iqm = (
-        bootstrap_interval(totals, _stream(), statistic, resample_strata=nested, resamples=RESAMPLES)
+        bootstrap_interval(totals, _stream(), statistic, resample_strata=nested)
         for statistic in (resampled_mean, resampled_iqm)
     )
     return Row(

@@ -62,7 +62,7 @@ def block_curve(strata: Sequence[Array], resample_strata: bool = False) -> Inter
     """Mean return per episode, or per block of episodes in long trials, of runs `[N, K]`, with a bootstrap interval."""
     block = _block_size(strata[0].shape[1])
     blocks = [_blocks(returns.T, block).T for returns in strata]
-    return bootstrap_interval(blocks, np.random.default_rng(0), resample_strata=resample_strata, resamples=1000)
+    return bootstrap_interval(blocks, np.random.default_rng(0), resample_strata=resample_strata)
 
 
 @styled

@@ -65,7 +65,7 @@ def bootstrap_interval(
     statistic: Statistic = resampled_mean,
     *,
     resample_strata: bool = False,
-    resamples: int = 2000,
+    resamples: int = 1000,
     confidence: float = 0.95,
 ) -> Interval:
     """Percentile interval of a statistic of the pooled scores, by stratified bootstrap.
@@ -145,10 +145,8 @@ def _contest(ours: Array, theirs: Array) -> Callable[[Array, Array], Array]:
 
 def _draws(size: int, times: Array, generator: np.random.Generator) -> Array:
     """Counts `[R, size]`; row r is `times[r] * size` draws with replacement from one stratum."""
-    rows = np.repeat(np.arange(len(times), dtype=np.int32), times * size)
-    draws = generator.integers(size, size=len(rows), dtype=np.int32)  # four times as fast as 64 bits
-    flat = np.bincount(rows * np.int64(size) + draws, minlength=len(times) * size)
-    return flat.reshape(len(times), size)
+    draws = (generator.integers(size, size=count, dtype=np.int32) for count in (times * size).tolist())
+    return np.stack([np.bincount(drawn, minlength=size) for drawn in draws])
 
 
 def _pooled(strata: Sequence[Array]) -> Array:

@@ -131,28 +131,30 @@ def leaves_its_input_alone(trial: Trial) -> str:
 
 def begin_forgets(trial: Trial) -> str:
     """A slot after `begin` acts like the same slot of a policy that was made just then."""
-    actions = trial.actions(trial.stream)
+    actions, told = trial.actions(trial.stream), False
     for step in (FIRST, SECOND):
         if step >= len(actions):
             return "the trials are too short for a hard reset"
         rest = trial.stream[step:]
         new = trial.actions([rest[0]._replace(begun=torch.ones_like(rest[0].begun)), *rest[1:]])
-        require(
-            _alike(actions[step:], new, starts(step)), f"slots begun at step {step} act otherwise than in a new policy"
-        )
-    return ""
+        same = _alike(actions[step:], new, starts(step))
+        require(same, f"slots begun at step {step} act otherwise than in a new policy")
+        told = told or not _alike(actions[step:], trial.actions(_never_begun(trial))[step:], starts(step))
+    return "" if told else "not to be seen: the actions do not depend on the task before"
 
 
 def begin_spares_the_others(trial: Trial) -> str:
     """Slots that never begin again act as if no slot ever had."""
-    never = [
-        m._replace(begun=torch.full_like(m.begun, i == 0), tasks=trial.stream[0].tasks)
-        for i, m in enumerate(trial.stream)
-    ]
     untouched = ~(starts(FIRST) | starts(SECOND))
-    same = _alike(trial.actions(trial.stream), trial.actions(never), untouched)
+    same = _alike(trial.actions(trial.stream), trial.actions(_never_begun(trial)), untouched)
     require(same, "begin(mask) changed what slots outside the mask do")
     return ""
+
+
+def _never_begun(trial: Trial) -> list[Moment]:
+    """The stream as a policy would see it that is told of no new task after the first."""
+    first = trial.stream[0].tasks
+    return [m._replace(begun=torch.full_like(m.begun, m.step == 0), tasks=first) for m in trial.stream]
 
 
 def begin_means_all(trial: Trial) -> str:

@@ -251,6 +251,18 @@ def test_a_sound_policy_passes(device: str) -> None:
     check_agent(lambda num_tasks: Preference(num_tasks, device), BANDIT, device=device)
 
 
+class Constant(Preference):
+    def act(self, observation: Tensor) -> Tensor:
+        return torch.zeros(self.num_tasks, dtype=torch.int64)
+
+
+def test_a_policy_without_memory_shows_nothing_of_it() -> None:
+    remarks = {finding.title: finding.detail for finding in agent_findings(Constant, BANDIT)}
+    assert "not to be seen" in remarks["begin(mask) forgets those slots, staggered too"]
+    remarks = {finding.title: finding.detail for finding in agent_findings(Preference, BANDIT)}
+    assert remarks["begin(mask) forgets those slots, staggered too"] == ""
+
+
 @pytest.mark.parametrize(
     ("policy", "clause"),
     [

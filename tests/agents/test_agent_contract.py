@@ -1,0 +1,35 @@
+"""Every agent and every classical learner keeps the contract of adaptive policies."""
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+import metarl
+from metarl.agents import suited
+from metarl.agents.rl2 import RL2, RL2Options
+from metarl.registry import distributions, import_attribute, learners
+from metarl.testing import check_agent
+
+SUITED = [(learner, family) for family in distributions() for learner in suited(metarl.make(family))]
+
+
+@pytest.mark.parametrize(("learner", "family"), SUITED, ids=str)
+def test_classical_learners_keep_the_contract(learner: str, family: str, device: str) -> None:
+    distribution = metarl.make(family)
+    build = import_attribute(learners()[learner])
+    check_agent(lambda num_tasks: build(distribution, num_tasks, device=device), distribution, device=device)
+
+
+@pytest.mark.parametrize("memory", ["transformer", "gru", "lstm"])
+@pytest.mark.parametrize("family", ["bernoulli-bandit", "point-navigation"])
+def test_rl2_keeps_the_contract(family: str, memory: Literal["transformer", "gru", "lstm"], device: str) -> None:
+    distribution = metarl.make(family)
+    agent = RL2(distribution, RL2Options(memory=memory, width=16, heads=2), device=device)
+    check_agent(agent, distribution)
+    check_agent(lambda num_tasks: agent.policy(num_tasks, deterministic=False), distribution, device=device)
+
+
+def test_rl2_keeps_the_contract_in_any_gymnasium_environment(user_project: Path, device: str) -> None:
+    drift = metarl.make("drift_family:drift")
+    check_agent(RL2(drift, RL2Options(width=16, heads=2, layers=1), device=device), drift)

@@ -28,6 +28,7 @@ class Row:
     curve: Interval  # mean return per episode, or block of episodes in long trials
     total: Interval  # mean return of a trial
     iqm: Interval  # interquartile mean of the return of a trial
+    privileged: bool  # told the task
     improvement: Interval | None  # probability that a trial of this agent returns more than one of the first agent
 
 
@@ -66,7 +67,8 @@ class Comparison:
     def figure(self) -> Figure:
         """Adaptation curves, and the mean and interquartile mean of whole trials, with intervals."""
         curves, means, iqms = ({n: getattr(r, key) for n, r in self.rows.items()} for key in ("curve", "total", "iqm"))
-        return comparison_figure(curves, means, iqms, self.num_episodes, self.optimal)
+        told = [name for name, row in self.rows.items() if row.privileged]
+        return comparison_figure(curves, means, iqms, self.num_episodes, self.optimal, told)
 
     def save_figure(self, path: str | Path) -> None:
         """Write `figure` as .png or .svg."""
@@ -123,6 +125,7 @@ def _row(runs: Sequence[Evaluation], reference: Sequence[Evaluation] | None) -> 
         curve=block_curve([run.returns for run in runs], resample_strata=nested),
         total=mean,
         iqm=iqm,
+        privileged=runs[0].privileged,
         improvement=improvement,
     )
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from metarl import seeding
-from metarl.agent import AdaptivePolicy
+from metarl.agent import AdaptivePolicy, PrivilegedPolicy
 from metarl.play import Moment, play, trial_length
 from metarl.recording import Trial, record_trial
 from metarl.results import Evaluation
@@ -73,6 +73,7 @@ def evaluate(
         seed=seed,
         tasks=tasks.to_json() if values <= MOST_TASK_VALUES else None,
         optimal=distribution.optimal_return(episodes),
+        privileged=isinstance(policy, PrivilegedPolicy),
         **tally.arrays(),
     )
 

@@ -1,8 +1,8 @@
-"""Curves: adaptation over episodes and steps, learning over training, and totals side by side."""
+"""How policies adapt: curves over episodes and steps, and the returns of whole trials side by side."""
 
-import csv
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,10 +15,7 @@ from metarl.statistics import Array, Interval, bootstrap_interval
 from metarl.tables import check_comparable, number
 from metarl.tasks import OptimalReturn
 
-Rows = Sequence[Mapping[str, float]]
-
 MOST_POINTS = 40  # a longer curve is averaged in blocks
-STEPS = "time/total_timesteps"
 
 
 @styled
@@ -34,7 +31,8 @@ def adaptation_figure(evaluations: Sequence[Evaluation]) -> Figure:
     for evaluation in evaluations:
         name = evaluation.policy if evaluation.policy not in curves else f"{evaluation.policy} ({len(curves) + 1})"
         curves[name] = block_curve([evaluation.returns])
-    _draw_curves(figure.subplots(), curves, evaluations[0].num_episodes, evaluations[0].optimal)
+    looks = _looks(curves, told_the_task(evaluations))
+    _draw_curves(figure.subplots(), curves, looks, evaluations[0].num_episodes, evaluations[0].optimal)
     return figure
 
 
@@ -45,15 +43,17 @@ def comparison_figure(
     iqms: Mapping[str, Interval],
     num_episodes: int,
     optimal: OptimalReturn | None = None,
+    told: Collection[str] = (),
 ) -> Figure:
     """Adaptation curves as `block_curve` gives them, above the mean and the interquartile mean of whole trials."""
+    looks = _looks(curves, told)
     figure = new_figure(7.2, 4.3 + 0.3 * len(means))
     figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.12)  # panels write into their margins
     ratios = [3.2, 0.6 + 0.3 * len(means)]
     axes = figure.subplot_mosaic([["curve", "curve"], ["mean", "iqm"]], height_ratios=ratios)
-    _draw_curves(axes["curve"], curves, num_episodes, optimal)
-    _draw_totals(axes["mean"], means, optimal and ("optimum", optimal.total), "return of a trial, mean")
-    _draw_totals(axes["iqm"], iqms, None, "return of a trial, interquartile mean")
+    _draw_curves(axes["curve"], curves, looks, num_episodes, optimal)
+    _draw_totals(axes["mean"], means, looks, optimal and ("optimum", optimal.total), "return of a trial, mean")
+    _draw_totals(axes["iqm"], iqms, looks, None, "return of a trial, interquartile mean")
     axes["iqm"].tick_params(labelleft=False)
     return figure
 
@@ -72,14 +72,15 @@ def step_figure(evaluations: Sequence[Evaluation]) -> Figure:
     block = -(-max(len(evaluation.step_rewards) for evaluation in evaluations) // (3 * MOST_POINTS))
     figure = new_figure(7.2, 3.4)
     axes = figure.subplots()
+    looks = _looks([evaluation.policy for evaluation in evaluations], told_the_task(evaluations))
     ends = []
-    for i, evaluation in enumerate(evaluations):
+    for evaluation in evaluations:
         mean = _blocks(evaluation.step_rewards, block)
         margin = 1.96 * np.sqrt(_blocks(evaluation.step_errors**2, block) / block)  # steps taken as independent
-        _line_with_band(
-            axes, _centres(len(evaluation.step_rewards), block), Interval(mean, mean - margin, mean + margin), i
-        )
-        ends.append((float(mean[-1]), evaluation.policy, _color(i)))
+        look = looks[evaluation.policy]
+        step = _centres(len(evaluation.step_rewards), block)
+        _line_with_band(axes, step, Interval(mean, mean - margin, mean + margin), look)
+        ends.append((float(mean[-1]), evaluation.policy, look.color))
     for start in _common_starts(evaluations):
         axes.axvline(start + 0.5, color=MUTED, linewidth=0.7, linestyle=(0, (1, 2)))
     axes.set_xlabel("step of the trial" if block == 1 else f"step of the trial (means of {block})")
@@ -91,75 +92,53 @@ def step_figure(evaluations: Sequence[Evaluation]) -> Figure:
 
 @styled
 def totals_figure(
-    totals: Mapping[str, Interval], reference: tuple[str, float] | None = None, label: str = "return of a trial"
+    totals: Mapping[str, Interval],
+    reference: tuple[str, float] | None = None,
+    label: str = "return of a trial",
+    told: Collection[str] = (),
 ) -> Figure:
     """One row per policy: its value and interval, and a dashed line at the reference."""
     figure = new_figure(7.2, 0.9 + 0.32 * len(totals))
-    _draw_totals(figure.subplots(), totals, reference, label)
+    _draw_totals(figure.subplots(), totals, _looks(totals, told), reference, label)
     return figure
 
 
-@styled
-def learning_figure(runs: Mapping[str, Rows], column: str | None = None) -> Figure:
-    """A column of the training logs over environment steps, one line a run; by default the return of the rollouts.
-
-    ValueError if no run has the column.
-    """
-    chosen = column if column is not None else return_column([row for rows in runs.values() for row in rows])
-    figure = new_figure(7.2, 3.2)
-    axes = figure.subplots()
-    ends = []
-    for i, (name, rows) in enumerate(runs.items()):
-        points = [(row[STEPS], row[chosen]) for row in rows if STEPS in row and chosen in row]
-        if points:
-            steps, values = np.array(points).T
-            axes.plot(steps, values, color=_color(i), linewidth=1.2)
-            ends.append((float(values[-1]), name, _color(i)))
-    if not ends:
-        raise ValueError(f"no run logged {chosen!r} over {STEPS!r}")
-    axes.set_xlabel("environment steps in meta-training")
-    axes.set_ylabel(chosen.rpartition("/")[2].replace("_", " "))
-    axes.xaxis.set_major_formatter(lambda value, _: short(value))
-    label_ends(axes, ends if len(ends) > 1 else [(ends[0][0], number(ends[0][0]), SERIES[0])])
-    return figure
+def told_the_task(evaluations: Sequence[Evaluation]) -> set[str]:
+    """The policies that knew the task: no competitors, so they are drawn apart."""
+    return {evaluation.policy for evaluation in evaluations if evaluation.privileged}
 
 
-def read_progress(path: str | Path) -> list[dict[str, float]]:
-    """The rows of a progress.csv as Stable-Baselines3's logger writes it; what is not a number is left out."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [
-            {name: value for name, text in row.items() if (value := _float(text)) is not None}
-            for row in csv.DictReader(file)
-        ]
+class _Look(NamedTuple):
+    """How a policy is drawn."""
+
+    color: str
+    width: float
+    dashes: tuple[float, tuple[float, ...]]
+    shade: float  # of its band
 
 
-def return_column(rows: Rows) -> str:
-    """The column that holds the return of the training rollouts, by the names in use. ValueError if there is none."""
-    names = {name for row in rows for name in row}
-    for wish in ("rollout/return", "rollout/trial_return", "rollout/ep_rew_mean"):
-        if wish in names:
-            return wish
-    likely = sorted(name for name in names if "return" in name or "rew" in name)
-    if not likely:
-        raise ValueError(f"no column of returns among {sorted(names)}")
-    return likely[0]
+def _looks(names: Iterable[str], told: Collection[str]) -> dict[str, _Look]:
+    """The first policy strong, the others finer, those that were told the task grey and dotted."""
+    colors = itertools.cycle(SERIES)
+    apart = _Look(MUTED, 1.3, (0, (1, 1.5)), 0.1)
+    drawn = {name: apart if name in told else _Look(next(colors), 1.5, (0, ()), 0.12) for name in names}
+    first = next(iter(drawn))
+    return {**drawn, first: drawn[first]._replace(width=2.2, shade=0.2)}
 
 
-def short(steps: float) -> str:
-    """A number of steps as people say it: 250k, 1.5M."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(steps) >= size:
-            return f"{steps / size:g}{letter}"
-    return f"{steps:g}"
-
-
-def _draw_curves(axes: Axes, curves: Mapping[str, Interval], num_episodes: int, optimal: OptimalReturn | None) -> None:
+def _draw_curves(
+    axes: Axes,
+    curves: Mapping[str, Interval],
+    looks: Mapping[str, _Look],
+    num_episodes: int,
+    optimal: OptimalReturn | None,
+) -> None:
     block = _block_size(num_episodes)
     episode = _centres(num_episodes, block)
     ends = []
-    for i, (name, curve) in enumerate(curves.items()):
-        _line_with_band(axes, episode, curve, i)
-        ends.append((float(curve.value[-1]), name, _color(i)))
+    for name, curve in curves.items():
+        _line_with_band(axes, episode, curve, looks[name])
+        ends.append((float(curve.value[-1]), name, looks[name].color))
     if optimal is not None and optimal.per_episode is not None:
         limit = _blocks(np.asarray(optimal.per_episode), block)
         axes.plot(episode, limit, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
@@ -170,15 +149,22 @@ def _draw_curves(axes: Axes, curves: Mapping[str, Interval], num_episodes: int, 
     label_ends(axes, ends)
 
 
-def _draw_totals(axes: Axes, totals: Mapping[str, Interval], reference: tuple[str, float] | None, label: str) -> None:
-    for row, (value, low, high) in enumerate(totals.values()):
-        axes.plot([low, high], [row, row], color=_color(row), linewidth=5, alpha=0.35, solid_capstyle="butt")
-        axes.plot(value, row, "o", color=_color(row), markersize=6)
+def _draw_totals(
+    axes: Axes,
+    totals: Mapping[str, Interval],
+    looks: Mapping[str, _Look],
+    reference: tuple[str, float] | None,
+    label: str,
+) -> None:
+    for row, (name, (value, low, high)) in enumerate(totals.items()):
+        color = looks[name].color
+        axes.plot([low, high], [row, row], color=color, linewidth=5, alpha=0.35, solid_capstyle="butt")
+        axes.plot(value, row, "o", color=color, markersize=6)
         axes.annotate(number(float(value)), (1, row), (8, 0), ("axes fraction", "data"), "offset points", va="center")
     if reference is not None:
-        name, limit = reference
+        title, limit = reference
         axes.axvline(limit, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
-        text, place = f"{name} {number(limit)}", (limit, 1)
+        text, place = f"{title} {number(limit)}", (limit, 1)
         axes.annotate(text, place, (0, 4), ("data", "axes fraction"), "offset points", ha="center")
     axes.set_yticks(range(len(totals)), list(totals))
     axes.tick_params(axis="y", labelcolor=INK)
@@ -188,17 +174,20 @@ def _draw_totals(axes: Axes, totals: Mapping[str, Interval], reference: tuple[st
     axes.set_xlabel(label)
 
 
-def _line_with_band(axes: Axes, x: Array, curve: Interval, index: int) -> None:
+def _line_with_band(axes: Axes, x: Array, curve: Interval, look: _Look) -> None:
     marker = "o" if len(x) <= 20 else None
-    width = 2.2 if index == 0 else 1.5
-    axes.fill_between(x, curve.low, curve.high, color=_color(index), alpha=0.2 if index == 0 else 0.12, linewidth=0)
+    over = 2 + look.width / 10  # the wider line lies on top
+    axes.fill_between(x, curve.low, curve.high, color=look.color, alpha=look.shade, linewidth=0)
     axes.plot(
-        x, curve.value, color=_color(index), linewidth=width, marker=marker, markersize=4, zorder=3 - 0.01 * index
+        x,
+        curve.value,
+        color=look.color,
+        linewidth=look.width,
+        linestyle=look.dashes if look.dashes[1] else "solid",
+        marker=marker,
+        markersize=4,
+        zorder=over,
     )
-
-
-def _color(index: int) -> str:
-    return SERIES[index % len(SERIES)]
 
 
 def _block_size(length: int) -> int:
@@ -223,10 +212,3 @@ def _common_starts(evaluations: Sequence[Evaluation]) -> list[int]:
     if steps.shape[1] > 20 or (steps != steps[0, 0]).any() or steps[0, 0] == 1:
         return []
     return [int(end) for end in steps[0].cumsum()[:-1]]
-
-
-def _float(text: str | None) -> float | None:
-    try:
-        return float(text or "")
-    except ValueError:
-        return None

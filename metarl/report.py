@@ -8,8 +8,9 @@ from typing import Any
 from metarl.attention_plots import AttentionRecord, attention_map_figure, attention_read_figure
 from metarl.comparison import Comparison
 from metarl.figures import svg
+from metarl.learning_plots import Rows, learning_figure, read_progress
 from metarl.page import STYLE_SHEET
-from metarl.plots import Rows, adaptation_figure, learning_figure, read_progress, step_figure, totals_figure
+from metarl.plots import adaptation_figure, step_figure, told_the_task, totals_figure
 from metarl.recording import Trial
 from metarl.results import Evaluation, write_atomically
 from metarl.tables import adaptation_rows, describe, number
@@ -95,16 +96,20 @@ def _adaptation(evaluations: Sequence[Evaluation]) -> str:
     if not evaluations:
         return ""
     optimal = evaluations[0].optimal
+    told = told_the_task(evaluations)
     parts = []
     if evaluations[0].num_episodes > 1:
         caption = "Mean return of each episode of a trial; bands are 95 % bootstrap intervals over tasks."
+        caption += " Grey and dotted: policies that were told the task." if told else ""
         parts.append(_figure(svg(adaptation_figure(evaluations)), caption))
     if evaluations[0].steps.max() > 1:
         caption = "Mean reward at each environment step; dotted lines mark where episodes begin."
         parts.append(_figure(svg(step_figure(evaluations)), caption))
     totals = {evaluation.policy: evaluation.total() for evaluation in evaluations}
     reference = None if optimal is None else (f"optimum ({optimal.kind})", optimal.total)
-    parts.append(_figure(svg(totals_figure(totals, reference)), "Return of a whole trial, with 95 % intervals."))
+    parts.append(
+        _figure(svg(totals_figure(totals, reference, told=told)), "Return of a whole trial, with 95 % intervals.")
+    )
     note = "" if optimal is None or not optimal.source else f'<p class="muted">Optimum: {escape(optimal.source)}.</p>'
     return "\n".join([*parts, _table(*adaptation_rows(evaluations)), note])
 

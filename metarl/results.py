@@ -44,6 +44,7 @@ class Evaluation:
     step_counts: NDArray[np.int64]  # [T] tasks whose trial lasted that long
     tasks: Mapping[str, Any] | None  # parameters as plain lists; None where they were too many to keep
     optimal: OptimalReturn | None
+    privileged: bool = False  # whether the policy was told the task: a limit, no competitor
 
     def __post_init__(self) -> None:
         shape = self.returns.shape

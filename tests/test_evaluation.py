@@ -163,6 +163,8 @@ def test_oracle_is_told_the_tasks_of_every_batch() -> None:
     result = evaluate(BestArm(64), metarl.make("bernoulli-bandit"), num_tasks=400, num_episodes=20)
     expected, error = 20 * 5 / 6, 20 * (1 / 36 / 400 * 5 / 7 + 1 / 8 / 8000) ** 0.5  # the largest of five uniforms
     assert result.totals.mean() == pytest.approx(expected, abs=5 * error)
+    assert result.privileged
+    assert Evaluation.from_json(result.to_json()).privileged
 
 
 class Reporting(TaskVectorEnv):

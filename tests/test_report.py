@@ -13,13 +13,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import metarl
-from metarl import figures, plots
+from metarl import figures, learning_plots, plots
 from metarl.agent import AdaptivePolicy
 from metarl.attention_plots import AttentionRecord, attention_map_figure, attention_read_figure, default_readers
 from metarl.comparison import compare
 from metarl.recording import Trial, record_trial
 from metarl.report import write_report
 from metarl.results import Evaluation
+from metarl.tables import adaptation_table
 from metarl.tasks import OptimalReturn
 from metarl.trajectories import Transition
 from metarl.trial_plots import trial_figure
@@ -195,6 +196,24 @@ def test_step_figure_marks_episodes_of_equal_length_only() -> None:
     assert len(plots.step_figure([uneven]).axes[0].lines) == 1
 
 
+def test_policies_that_were_told_the_task_are_drawn_apart() -> None:
+    both = [evaluation("ours"), evaluation("oracle", privileged=True), evaluation("random", 0.2)]
+    lines = plots.adaptation_figure(both).axes[0].lines
+    assert [line.get_color() for line in lines[:3]] == [figures.SERIES[0], figures.MUTED, figures.SERIES[1]]
+    assert "oracle (told the task)" in adaptation_table(both)
+
+
+def test_trials_that_get_longer_are_compared_by_the_step() -> None:
+    rows = [
+        {"time/total_timesteps": 100.0 * i, "rollout/trial_return": 6.0, "rollout/trial_steps": steps}
+        for i, steps in enumerate((15.0, 30.0, 60.0))
+    ]
+    figure = learning_plots.learning_figure({"run": rows})
+    assert np.asarray(figure.axes[0].lines[0].get_ydata()).tolist() == [0.4, 0.2, 0.1]
+    assert "reward per step" in texts(figure)
+    assert "trial return" in texts(learning_plots.learning_figure({"run": rows[:1]}))
+
+
 def test_labels_at_line_ends_keep_their_distance() -> None:
     places = figures._spread(np.array([0.1, 0.5, 0.5, 0.51, 0.9]), 0.1)
     assert places[0] == 0.1
@@ -206,19 +225,21 @@ def test_labels_at_line_ends_keep_their_distance() -> None:
 def test_learning_figure_finds_the_return(tmp_path: Path) -> None:
     path = tmp_path / "progress.csv"
     path.write_text("time/total_timesteps,rollout/ep_rew_mean,train/loss\n100,1,9\n200,,8\n300,3,7\n")
-    rows = plots.read_progress(path)
+    rows = learning_plots.read_progress(path)
     assert rows[1] == {"time/total_timesteps": 200.0, "train/loss": 8.0}
-    axes = plots.learning_figure({"run": rows}).axes[0]
+    axes = learning_plots.learning_figure({"run": rows}).axes[0]
     assert np.asarray(axes.lines[0].get_data()).tolist() == [[100, 300], [1, 3]]
-    assert np.asarray(plots.learning_figure({"run": rows}, "train/loss").axes[0].lines[0].get_ydata()).tolist() == [
+    assert np.asarray(
+        learning_plots.learning_figure({"run": rows}, "train/loss").axes[0].lines[0].get_ydata()
+    ).tolist() == [
         9,
         8,
         7,
     ]
     with pytest.raises(ValueError, match="no column of returns"):
-        plots.return_column([{"time/total_timesteps": 1.0}])
+        learning_plots.return_column([{"time/total_timesteps": 1.0}])
     with pytest.raises(ValueError, match="no run logged 'x'"):
-        plots.learning_figure({"run": rows}, "x")
+        learning_plots.learning_figure({"run": rows}, "x")
 
 
 @pytest.mark.parametrize(

@@ -205,4 +205,4 @@ class KnownPointGoal(PrivilegedPolicy):
 
 def ways(grid: GoalCells, device: torch.device) -> Tensor:
     """`[cells (goal), cells]` the first action of a shortest path from each cell to each goal."""
-    return torch.from_numpy(goal_search.shortest_actions(np.array(grid.successors()))).to(device)
+    return torch.from_numpy(goal_search.shortest_actions(grid.successors().numpy())).to(device)

@@ -48,8 +48,10 @@ def index_table(horizon: int, low: float = 0.0, high: float = 1.0) -> IndexTable
         Q_T(s, f) = mean - x + mean W_{T-1}(s + 1, f) + (1 - mean) W_{T-1}(s, f + 1),   W = max(0, Q),   W_0 = 0
 
     and the index is the price at which Q_T becomes zero, found on a grid of prices and interpolated, to about .001.
-    horizon 100 takes .4 s, 500 ten seconds and 84 MB. (Lattimore 2016, arXiv 1511.06014.)
+    Horizon 100 takes .4 s, 500 ten seconds and 84 MB. (Lattimore 2016, arXiv 1511.06014.)
     """
+    if horizon < 1:
+        raise ValueError(f"need horizon >= 1, got {horizon}")
     means = posterior_means(horizon, low, high).astype(np.float32)
     sizes = [arm_numbers(horizon - remaining) for remaining in range(1, horizon + 1)]
     starts = np.concatenate([[0, 0], np.cumsum(sizes)])

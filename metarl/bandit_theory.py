@@ -101,7 +101,8 @@ class BayesOptimal:
         """The arm `[N]` to pull where the arms have these numbers `[N, arms]`, fewer than `horizon` pulls in all."""
         width = min(self.arms, self.horizon)
         order = numbers.argsort(dim=1, descending=True)[:, :width]
-        key = numbers.gather(1, order) @ torch.from_numpy(_place_values(width, self.horizon)).to(numbers.device)
+        places = torch.from_numpy(_place_values(width, self.horizon)).to(numbers.device)
+        key = (numbers.gather(1, order) * places).sum(1)  # GPUs have no matrix product of integers
         state = torch.searchsorted(self.keys, key).clamp(max=len(self.keys) - 1)
         return order.gather(1, self.best[state, None]).squeeze(1)
 
@@ -111,8 +112,10 @@ def solve(arms: int, horizon: int, low: float = 0.0, high: float = 1.0) -> Bayes
     """Dynamic programming over the multiset of arm numbers, for `horizon` pulls of arms ~ U[low, high].
 
     Arms are exchangeable, so their order does not matter: 5 arms and 10 pulls have 1951 states.
-    Raises ValueError where the states are too many.
+    Raises ValueError where the states are too many, or there are no arms or pulls.
     """
+    if min(arms, horizon) < 1:
+        raise ValueError(f"need arms >= 1 and horizon >= 1, got arms={arms}, horizon={horizon}")
     if not solvable(arms, horizon):
         raise ValueError(f"{arms} arms and {horizon} pulls have more than {AFFORDABLE_STATES} states to solve exactly")
     means = posterior_means(horizon, low, high)

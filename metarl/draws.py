@@ -14,17 +14,16 @@ def gamma(shape: Tensor, generator: torch.Generator) -> Tensor:
     noise = torch.randn(TRIES, *shape.shape, generator=generator, device=shape.device)
     threshold = torch.rand(TRIES, *shape.shape, generator=generator, device=shape.device).log_()
     scale = shape - 1 / 3
-    stretch = (1 + noise / (9 * scale).sqrt()).clamp(min=1e-10) ** 3
-    accepted = threshold < noise**2 / 2 + scale * (1 - stretch + stretch.log())
+    stretch = (1 + noise / (9 * scale).sqrt()).clamp(min=1e-10).pow(3)
+    accepted = threshold < noise.square() / 2 + scale * (1 - stretch + stretch.log())
     accepted[-1] = True
     first = accepted.to(torch.uint8).argmax(0, keepdim=True)
-    drawn: Tensor = scale * stretch.gather(0, first).squeeze(0)
-    return drawn
+    return scale * stretch.gather(0, first).squeeze(0)
 
 
 def beta(successes: Tensor, failures: Tensor, generator: torch.Generator) -> Tensor:
     """Draws from Beta(successes, failures), both at least 1."""
-    positive, negative = gamma(torch.stack([successes, failures]), generator)
+    positive, negative = gamma(torch.stack([successes, failures]), generator).unbind()
     return positive / (positive + negative)
 
 

@@ -27,6 +27,11 @@ def test_rl2_keeps_the_contract(family: str, memory: Literal["transformer", "gru
     distribution = metarl.make(family)
     agent = RL2(distribution, RL2Options(memory=memory, width=16, heads=2), device=device)
     check_agent(agent, distribution)
+
+
+def test_rl2_keeps_the_contract_when_it_samples(device: str) -> None:
+    distribution = metarl.make("grid-navigation")
+    agent = RL2(distribution, RL2Options(width=16, heads=2, layers=1), device=device)
     check_agent(lambda num_tasks: agent.policy(num_tasks, deterministic=False), distribution, device=device)
 
 

@@ -70,6 +70,12 @@ class RL2Options:
         for name in ("width", "layers", "heads", "window", "batch_steps", "epochs", "minibatches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "clip", "max_gradient_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("discount", "trace", "warmup", "growth"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         if self.memory not in ("transformer", "gru", "lstm"):
             raise ValueError(f"memory must be transformer, gru or lstm, got {self.memory!r}")
         if self.segment is not None and self.segment < 1:
@@ -118,6 +124,11 @@ class RL2(Agent):
 
     def policy(self, num_tasks: int, deterministic: bool = True, seed: int = 0) -> InContextPolicy:
         return InContextPolicy(self.actor, num_tasks, deterministic, seed)
+
+    @torch.no_grad()
+    def attention_weights(self, context: Context) -> Tensor | None:
+        memory = self.actor.memory
+        return memory.attention_weights(self.actor.encoder(context)) if isinstance(memory, TransformerMemory) else None
 
     def update(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
         trajectories = self._collect(progress, on_step)

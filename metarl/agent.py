@@ -16,7 +16,7 @@ from metarl.checkpoints import load_checkpoint, save_checkpoint
 from metarl.progress import StepProgress
 from metarl.registry import import_attribute
 from metarl.tasks import TaskDistribution, Tasks
-from metarl.trajectories import Transition
+from metarl.trajectories import Context, Transition
 from metarl.vector import TaskVectorEnv
 
 
@@ -88,6 +88,10 @@ class Agent(ABC):
 
         Calls `on_step` after each step of the vector environment; returns what to log.
         """
+
+    @abstractmethod
+    def attention_weights(self, context: Context) -> Tensor | None:
+        """What each step of trials `[B, T]` reads of the steps before it `[B, layers, heads, T, T]`; None: no attention."""
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:

@@ -39,16 +39,19 @@ class ObservationEncoder(nn.Module):
         self._shape = space.shape or ()
         if isinstance(space, spaces.Box):
             self.normaliser = RunningNormaliser(self._shape)
-            self.layer: nn.Linear | nn.Embedding = linear(int(np.prod(self._shape)), width)
+            self.layer: nn.Linear | nn.Embedding = nn.Linear(int(np.prod(self._shape)), width)
+            nn.init.zeros_(self.layer.bias)
+            fields = self.layer.in_features
         elif isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
             counts = np.atleast_1d(space.n if isinstance(space, spaces.Discrete) else space.nvec.ravel())
             starts = np.cumsum(counts) - counts - np.atleast_1d(np.asarray(space.start)).ravel()
             self.layer = nn.Embedding(int(counts.sum()), width)
-            nn.init.normal_(self.layer.weight, std=1 / math.sqrt(len(counts)))
+            fields = len(counts)
             self.offsets: Tensor
             self.register_buffer("offsets", torch.as_tensor(starts, dtype=torch.int64), persistent=False)
         else:
             raise TypeError(f"observations must be Box, Discrete or MultiDiscrete, got {space}")
+        nn.init.normal_(self.layer.weight, std=1 / math.sqrt(fields))
 
     def forward(self, observation: Tensor) -> Tensor:
         if isinstance(self.layer, nn.Linear):
@@ -73,7 +76,9 @@ class ContextEncoder(nn.Module):
         self.observation = ObservationEncoder(space, width)
         self.previous_observation = ObservationEncoder(space, width)
         self.reward_scale = RewardScale()
-        self.previous = linear(head.num_features + 3, width)
+        self.previous = nn.Linear(head.num_features + 3, width)
+        nn.init.normal_(self.previous.weight)  # as loud as the embeddings: the reward must be heard beside them
+        nn.init.zeros_(self.previous.bias)
         self.output = linear(width, width)
 
     def forward(self, context: Context) -> Tensor:
@@ -81,7 +86,7 @@ class ContextEncoder(nn.Module):
         scalars = torch.stack([self.reward_scale(context.previous_reward), context.previous_done, context.started], -1)
         token = self.observation(context.observation) + self.previous(torch.cat([action, scalars], -1))
         token = token + self.previous_observation(context.previous_observation) * context.started[..., None]
-        return self.output(nn.functional.silu(token))  # type: ignore[no-any-return]
+        return self.output(nn.functional.silu(token / 2))  # type: ignore[no-any-return]
 
     def update(self, trajectories: Trajectories) -> None:
         """Count a batch of trials in the normalisation of observations and rewards."""

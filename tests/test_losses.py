@@ -10,14 +10,14 @@ def test_clipped_surrogate_at_equal_policies_is_minus_the_mean_advantage_and_its
     advantage = torch.tensor([1.0, -2.0, 4.0])
     loss = clipped_surrogate(log_prob, log_prob.detach(), advantage, 0.2)
     torch.testing.assert_close(loss, -advantage.mean())
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(log_prob.grad, -advantage / 3)
 
 
 def test_clipping_stops_the_gradient_only_where_the_ratio_has_already_moved_the_right_way() -> None:
     old = torch.zeros(4)
     log_prob = torch.tensor([0.5, -0.5, 0.5, -0.5], requires_grad=True)
-    clipped_surrogate(log_prob, old, torch.tensor([1.0, 1.0, -1.0, -1.0]), 0.2).backward()
+    clipped_surrogate(log_prob, old, torch.tensor([1.0, 1.0, -1.0, -1.0]), 0.2).backward()  # type: ignore[no-untyped-call]
     assert log_prob.grad is not None
     assert (log_prob.grad != 0).tolist() == [False, True, True, False]
 

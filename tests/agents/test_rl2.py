@@ -1,0 +1,175 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback, EveryNTimesteps
+from stable_baselines3.common.logger import configure
+
+import metarl
+from metarl import seeding
+from metarl.agents.rl2 import RL2, RL2Options
+from metarl.evaluation import evaluate
+from metarl.rollouts import collect
+from metarl.tasks import TaskDistribution
+from metarl.testing import check_agent
+
+MEMORIES = ["transformer", "gru", "lstm"]
+FAMILIES = ["bernoulli-bandit", "tabular-mdp", "grid-navigation", "point-navigation"]
+
+
+def small(memory: str = "gru", **options: Any) -> RL2Options:
+    defaults = {"memory": memory, "width": 16, "heads": 2, "batch_steps": 400, "minibatches": 2, "epochs": 2}
+    return RL2Options(**{**defaults, **options})
+
+
+def made(memory: str = "gru", name: str = "bernoulli-bandit", device: str = "cpu", **options: Any) -> RL2:
+    return RL2(metarl.make(name), small(memory, **options), seed=3, device=device)
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_at_update_0_log_probabilities_equal_those_of_the_rollout(memory: str, name: str, device: str) -> None:
+    """Through the cache or the recurrent state step by step, and in one forward over whole trials; the ratio is 1."""
+    agent = made(memory, name, device, window=12)
+    env = agent.distribution.vector_env(5, device)
+    env.set_tasks(agent.distribution.sample(5, seeding.generator(0)))
+    trajectories = collect(agent.policy(5, deterministic=False), env, min(40, agent.trial_steps), seed=0)
+    with torch.no_grad():
+        _, parameters, _ = agent.actor(trajectories.context())
+        again = agent.actor.head.log_prob(parameters, trajectories.actions)
+    torch.testing.assert_close(again, trajectories.log_probs, rtol=1e-4, atol=1e-5)
+
+
+def test_the_ratio_is_1_at_the_first_gradient_step_and_moves_after_it() -> None:
+    first = made(epochs=1, minibatches=1, learning_rate=1e-2).update(0.5, lambda env: None)
+    later = made(epochs=4, minibatches=2, learning_rate=1e-2).update(0.5, lambda env: None)
+    assert abs(first["train/approximate_kl"]) < 1e-7
+    assert later["train/approximate_kl"] > 1e-5
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_gradients_of_one_segment_equal_those_of_whole_trials(memory: str) -> None:
+    """Truncation at the trial's own length changes nothing; a shorter one changes only the gradient."""
+    agents = [made(memory, segment=segment) for segment in (None, 10, 4)]
+    for agent in agents:
+        agent.learn(400)
+    states = [agent.state() for agent in agents]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not all(torch.equal(states[0][name], states[2][name]) for name in states[0])
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_same_seed_same_run_and_a_killed_run_resumes_to_the_same_weights(memory: str, tmp_path: Path) -> None:
+    whole, killed = made(memory).learn(1600), made(memory)
+
+    class Kill(BaseCallback):
+        def _on_step(self) -> bool:
+            if self.num_timesteps > 1000:
+                raise KeyboardInterrupt
+            return True
+
+    with pytest.raises(KeyboardInterrupt):
+        killed.learn(1600, callback=[CheckpointCallback(5, str(tmp_path)), Kill()])
+    newest = max(tmp_path.glob("*.zip"), key=lambda file: int(file.stem.split("_")[-2]))
+    resumed = metarl.load(newest, device="cpu").learn(1600)
+    assert all(torch.equal(value, whole.state()[name]) for name, value in resumed.state().items())
+    assert (resumed.num_timesteps, resumed.updates) == (whole.num_timesteps, whole.updates)
+    other = RL2(metarl.make("bernoulli-bandit"), small(memory), seed=4, device="cpu").learn(1600)
+    assert not torch.equal(other.actor.output.weight, whole.actor.output.weight)
+
+
+def test_learning_leaves_global_random_state_alone() -> None:
+    before = torch.get_rng_state()
+    made().learn(400)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_policy_keeps_the_contract(memory: str) -> None:
+    check_agent(made(memory), metarl.make("bernoulli-bandit"))
+
+
+def test_after_a_soft_reset_the_policy_still_sees_how_the_episode_ended() -> None:
+    agent = made(name="grid-navigation")
+    env = agent.distribution.vector_env(3)
+    env.set_tasks(agent.distribution.sample(3, seeding.generator(0)))
+    context = collect(agent.policy(3, deterministic=False), env, 20, seed=0).context()
+    assert context.previous_done[:, 15].tolist() == [1, 1, 1]
+    assert (context.previous_reward[:, 15] != 0).all()
+    assert (context.observation[:, 15] == 0).all()
+    assert context.started[:, 0].sum() == 0
+
+
+def test_callbacks_and_logger_of_stable_baselines_work_unchanged(tmp_path: Path) -> None:
+    agent = made()
+    agent.set_logger(configure(str(tmp_path), ["csv", "json"]))
+    calls: list[int] = []
+
+    def every(locals_: dict[str, Any], globals_: dict[str, Any]) -> bool:
+        calls.append(agent.num_timesteps)
+        return True
+
+    class Stop(BaseCallback):
+        def _on_step(self) -> bool:
+            return self.num_timesteps < 1000
+
+    keep = CheckpointCallback(save_freq=1, save_path=str(tmp_path))
+    agent.learn(4000, callback=[EveryNTimesteps(400, keep), Stop()])
+    assert agent.num_timesteps == 1200
+    assert len(list(tmp_path.glob("rl_model_*_steps.zip"))) == 3
+    agent.learn(1600, callback=every)
+    assert calls[-1] == 1600
+    agent.logger.close()
+    rows = [json.loads(line) for line in (tmp_path / "progress.json").read_text().splitlines()]
+    assert [row["time/total_timesteps"] for row in rows] == [400, 800, 1200, 1600]
+    assert {"rollout/trial_return", "train/entropy", "train/policy_loss"} <= rows[0].keys()
+
+
+def test_checkpoints_of_something_else_are_refused(tmp_path: Path) -> None:
+    agent = made()
+    agent.save(tmp_path / "c")
+    with pytest.raises(ValueError, match="trained on bernoulli-bandit-v1, not on grid-navigation-v1"):
+        RL2.load(tmp_path / "c", distribution=metarl.make("grid-navigation"))
+    with pytest.raises(ValueError, match="does not fit this agent"):
+        RL2.load(tmp_path / "c", distribution=metarl.make("bernoulli-bandit", arms=3))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"memory": "rnn"}, "transformer, gru or lstm"),
+        ({"width": 0}, "width must be at least 1"),
+        ({"segment": 0}, "segment"),
+        ({"learning_rate": -1.0}, "learning_rate"),
+        ({"discount": 1.5}, "discount"),
+    ],
+)
+def test_impossible_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RL2Options(**options)
+
+
+def test_attention_can_be_read_for_every_step() -> None:
+    agent = made("transformer")
+    env = agent.distribution.vector_env(2)
+    env.set_tasks(agent.distribution.sample(2, seeding.generator(0)))
+    context = collect(agent.policy(2, deterministic=False), env, 10, seed=0).context()
+    weights = agent.attention_weights(context)
+    assert weights is not None
+    assert weights.shape == (2, agent.options.layers, 2, 10, 10)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
+    assert made("gru").attention_weights(context) is None
+
+
+@pytest.mark.parametrize("memory", ["transformer", "gru"])
+def test_solves_a_bandit_of_two_arms(memory: str) -> None:
+    """Optimum of 6 pulls of 2 arms: computed exactly; the untrained policy earns 3."""
+    distribution: TaskDistribution = metarl.make("bernoulli-bandit", arms=2, pulls=6)
+    optimum = distribution.optimal_return()
+    assert optimum is not None
+    agent = RL2(distribution, RL2Options(memory=memory, width=32, layers=1, batch_steps=6000), device="cpu")  # type: ignore[arg-type]
+    total = evaluate(agent.learn(150_000).policy(4000), distribution.split("test"), 4000).returns.sum(1)
+    assert total.mean() > 3 + 0.9 * (optimum.total - 3)
+    assert total.mean() < optimum.total + 4 * total.std() / 4000**0.5

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from metarl import seeding
+from metarl.distributions import CategoricalHead, GaussianHead, action_head
+
+
+def test_categorical_agrees_with_torch(device: str) -> None:
+    head = CategoricalHead(spaces.Discrete(3, start=2))
+    logits = torch.tensor([[0.0, 1.0, -1.0], [3.0, 0.0, 0.0]], device=device)
+    peer = torch.distributions.Categorical(logits=logits)
+    actions = torch.tensor([2, 4], device=device)
+    torch.testing.assert_close(head.log_prob(logits, actions), peer.log_prob(actions - 2))  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(head.entropy(logits), peer.entropy())  # type: ignore[no-untyped-call]
+    assert head.mode(logits).tolist() == [3, 2]
+    assert head.features(actions).tolist() == [[1, 0, 0], [0, 0, 1]]
+
+
+def test_categorical_samples_follow_the_probabilities(device: str) -> None:
+    head = CategoricalHead(spaces.Discrete(3))
+    logits = torch.tensor([0.2, 0.5, 0.3], device=device).log().expand(100_000, 3)
+    counts = torch.bincount(head.sample(logits, seeding.generator(0, device=device))) / 100_000
+    torch.testing.assert_close(counts.cpu(), torch.tensor([0.2, 0.5, 0.3]), atol=0.006, rtol=0)
+
+
+def test_gaussian_agrees_with_torch_and_sums_over_dimensions(device: str) -> None:
+    head = GaussianHead(spaces.Box(np.array([-0.1, -2], np.float32), np.array([0.3, 2], np.float32))).to(device)
+    parameters = torch.tensor([[0.5, -1.0], [0.0, 2.0]], device=device)
+    peer = torch.distributions.Independent(torch.distributions.Normal(parameters, head.log_std.exp()), 1)
+    actions = torch.tensor([[0.1, -2.0], [0.4, 1.0]], device=device)
+    normalised = torch.tensor([[0.0, -1.0], [1.5, 0.5]], device=device)
+    torch.testing.assert_close(head.log_prob(parameters, actions), peer.log_prob(normalised))  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(head.entropy(parameters), peer.entropy())  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(head.mode(parameters), torch.tensor([[0.2, -2.0], [0.1, 4.0]], device=device))
+    torch.testing.assert_close(head.features(actions), normalised.clamp(-1, 1))
+
+
+def test_gaussian_samples_have_the_mean_and_deviation_of_the_parameters(device: str) -> None:
+    head = GaussianHead(spaces.Box(-3.0, 5.0, (1,))).to(device)
+    actions = head.sample(torch.full((100_000, 1), 0.5, device=device), seeding.generator(0, device=device))
+    assert abs(actions.mean().item() - 3.0) < 0.04
+    assert abs(actions.std().item() - 4 * head.log_std.exp().item()) < 0.04
+
+
+def test_an_unknown_space_is_refused() -> None:
+    with pytest.raises(TypeError, match="must be Discrete or Box"):
+        action_head(spaces.MultiBinary(3))

@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.path.insert(0, os.getcwd())  # module:attribute finds the user's own modules
     try:
         sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments)))
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except USER_ERRORS as error:
         if os.environ.get("METARL_TRACEBACK"):
             raise

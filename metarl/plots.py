@@ -10,10 +10,23 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from metarl.figures import INK, MUTED, SERIES, label_ends, new_figure, styled
+from metarl.learning_plots import Rows, learning_figure, return_column
 from metarl.results import Evaluation
 from metarl.statistics import Array, Interval, bootstrap_interval
 from metarl.tables import check_comparable, number
 from metarl.tasks import OptimalReturn
+
+__all__ = [
+    "Rows",
+    "adaptation_figure",
+    "block_curve",
+    "comparison_figure",
+    "learning_figure",
+    "return_column",
+    "step_figure",
+    "told_the_task",
+    "totals_figure",
+]
 
 MOST_POINTS = 40  # a longer curve is averaged in blocks
 

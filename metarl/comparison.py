@@ -133,7 +133,9 @@ def _row(runs: Sequence[Evaluation], reference: Sequence[Evaluation] | None) -> 
 def _cells(row: Row, optimal: OptimalReturn | None) -> list[str]:
     improvement = "" if row.improvement is None else "{:.2f} [{:.2f}, {:.2f}]".format(*row.improvement)
     cells = [str(row.runs), number(row.first), number(row.last), _cell(row.total), _cell(row.iqm), improvement]
-    return cells if optimal is None else [*cells, number(optimal.total - float(row.total.value))]
+    if optimal is not None:
+        cells.append("" if row.privileged else number(optimal.total - float(row.total.value)))
+    return cells
 
 
 def _cell(interval: Interval) -> str:

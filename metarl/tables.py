@@ -54,7 +54,8 @@ def _row(evaluation: Evaluation, shown: list[int], solved: bool) -> list[str]:
     error = float(totals.std(ddof=1)) / len(totals) ** 0.5 if len(totals) > 1 else 0.0
     name = evaluation.policy + (" (told the task)" if evaluation.privileged else "")
     row = [name, *[number(means[k]) for k in shown], number(totals.mean(), error)]
-    row += [] if evaluation.regret is None else [number(evaluation.regret)]
+    if evaluation.regret is not None:
+        row.append("" if evaluation.privileged else number(evaluation.regret))
     if solved:
         row.append("" if evaluation.success is None else f"{evaluation.success[:, -1].mean():.1%}")
     return row

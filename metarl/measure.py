@@ -1,6 +1,5 @@
 """Measuring what a run learned: the agent and the classical learners beside it, on the same tasks."""
 
-import dataclasses
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from metarl.recording import Trial, record_trial
 from metarl.registry import find, import_attribute, learners
 from metarl.report import write_report
 from metarl.results import Evaluation
-from metarl.runs import Run, RunConfig
+from metarl.runs import Run
 from metarl.tasks import TaskDistribution
 from metarl.trajectories import Trajectories
 
@@ -107,26 +106,25 @@ def write_results(folder: Path, run: Run, trials: Trials, agent: Agent, results:
 
 def attention_record(agent: Agent, trial: Trial) -> AttentionRecord | None:
     """What the agent's policy reads at each step of `trial`; None where it has no attention to show."""
-    weights = getattr(agent, "attention_weights", None)
-    if weights is None:
-        return None
-    read = weights(_trajectory(trial, agent).context())
+    read = agent.attention_weights(_trajectory(trial, agent).context())
     return None if read is None else AttentionRecord(read[0].cpu().numpy(), trial.rewards, trial.dones)
 
 
 def by_setting(folders: Sequence[str | Path], split: str) -> dict[str, list[Evaluation]]:
-    """The evaluations in run folders, those of runs that differ by their seed only together.
+    """The evaluations in run folders by setting: runs that differ by their seed only are taken together.
 
+    A setting is called by its agent and what differs from the other settings of that agent.
     Raises ValueError where a folder holds no run, or no evaluation on `split`.
     """
-    settings: list[list[Run]] = []
-    for run in map(Run.open, folders):
-        match = next((runs for runs in settings if _same_setting(runs[0].config, run.config)), None)
-        settings.append([run]) if match is None else match.append(run)
-    names = [_setting_name(runs) for runs in settings]
-    if len(set(names)) < len(names):
-        names = [str(runs[0].path) for runs in settings]
-    return {name: [_evaluation(run, split) for run in runs] for name, runs in zip(names, settings, strict=True)}
+    runs = [Run.open(folder) for folder in folders]
+    settings = [run.config.setting() for run in runs]
+    groups: dict[str, list[Evaluation]] = {}
+    for run, setting in zip(runs, settings, strict=True):
+        rivals = [other for other in settings if other["agent"] == setting["agent"]]
+        varying = [name for name in setting if any(other.get(name) != setting[name] for other in rivals)]
+        name = " ".join([run.config.agent, *(f"{name.rpartition('.')[2]}={setting[name]}" for name in varying)])
+        groups.setdefault(name, []).append(_evaluation(run, split))
+    return groups
 
 
 def _learning_curve(run: Run) -> dict[str, Rows]:
@@ -145,17 +143,6 @@ def _trajectory(trial: Trial, agent: Agent) -> Trajectories:
     observations, actions, rewards, dones = (torch.as_tensor(values, device=agent.device)[None] for values in tensors)
     never = torch.zeros_like(dones)
     return Trajectories(trial.task, observations, actions, rewards, dones, never, torch.zeros_like(rewards))
-
-
-def _same_setting(one: RunConfig, other: RunConfig) -> bool:
-    alike = dataclasses.replace(one, seed=other.seed)
-    return not alike.differences(other) and one.total_steps == other.total_steps
-
-
-def _setting_name(runs: Sequence[Run]) -> str:
-    """The name of the first folder, without its seed where there are several."""
-    name = runs[0].path.name
-    return name.removesuffix(f"-seed={runs[0].config.seed}") if len(runs) > 1 else name
 
 
 def _evaluation(run: Run, split: str) -> Evaluation:

@@ -67,11 +67,17 @@ class RunConfig:
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain
 
+    def setting(self) -> dict[str, Any]:
+        """All but seed and versions, nested names joined by dots: equal for two seeds of one setting."""
+        return {
+            name: v for name, v in _flat(self.to_json()).items() if name.partition(".")[0] not in ("seed", "versions")
+        }
+
     def differences(self, other: "RunConfig") -> list[str]:
-        """What makes `other` another run, a line each; more steps and newer versions do not."""
-        mine, theirs = _flat(self.to_json()), _flat(other.to_json())
-        names = [name for name in mine | theirs if not name.startswith(("total_steps", "versions"))]
-        return [f"{n} {mine.get(n)!r}, not {theirs.get(n)!r}" for n in names if mine.get(n) != theirs.get(n)]
+        """What makes `other` another run, one entry each; more steps and newer versions do not."""
+        mine, theirs = {**self.setting(), "seed": self.seed}, {**other.setting(), "seed": other.seed}
+        names = [name for name in mine | theirs if name != "total_steps" and mine.get(name) != theirs.get(name)]
+        return [f"{name} {mine.get(name)!r}, not {theirs.get(name)!r}" for name in names]
 
 
 @final

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metarl import seeding
 from metarl.agent import AdaptivePolicy, Agent
-from metarl.trajectories import Transition
+from metarl.trajectories import Context, Transition
 from metarl.vector import TaskVectorEnv
 
 
@@ -47,6 +47,9 @@ class FakeAgent(Agent):
         noise = torch.rand(4, generator=seeding.generator(self.seed, "noise", self.updates))
         self.weight = self.weight + options.rate * (noise - self.weight)
         return {"train/weight": float(self.weight.mean())}
+
+    def attention_weights(self, context: Context) -> Tensor | None:
+        return None
 
     def state(self) -> dict[str, Tensor]:
         return {"weight": self.weight}

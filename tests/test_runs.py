@@ -64,7 +64,7 @@ def test_opening_what_is_no_run_says_so(tmp_path: Path) -> None:
 def test_resuming_with_other_settings_names_them(tmp_path: Path) -> None:
     Run.create(tmp_path, CONFIG)
     other = replace(CONFIG, seed=2, options={"rate": 0.1, "net": {"width": 16}})
-    with pytest.raises(ValueError, match=r"seed 1, not 2; options.net.width 8, not 16"):
+    with pytest.raises(ValueError, match=r"options.net.width 8, not 16; seed 1, not 2"):
         Run.resume(tmp_path, other)
 
 

@@ -112,6 +112,10 @@ def solve(arms: int, horizon: int, low: float = 0.0, high: float = 1.0) -> Bayes
     """Dynamic programming over the multiset of arm numbers, for `horizon` pulls of arms ~ U[low, high].
 
     Arms are exchangeable, so their order does not matter: 5 arms and 10 pulls have 1951 states.
+
+    >>> round(solve(arms=5, horizon=10).total, 5)
+    6.65999
+
     Raises ValueError where the states are too many, or there are no arms or pulls.
     """
     if min(arms, horizon) < 1:

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from metarl import seeding
 from metarl.distributions import action_head
-from metarl.memory import Memory
+from metarl.memory import Memory, TransformerMemory
 from metarl.networks import ContextEncoder, linear
+from metarl.recall import Recall
 from metarl.rollouts import StochasticPolicy
-from metarl.trajectories import Context, Transition
+from metarl.trajectories import Context, Trajectories, Transition
 
 
 @final
@@ -19,18 +20,66 @@ class Actor(nn.Module):
     """Context in, memory and action parameters out."""
 
     def __init__(
-        self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], memory: Memory, width: int
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        recall: Recall | None,
+        memory: Memory,
+        width: int,
     ) -> None:
         super().__init__()
         self.head = action_head(action_space)
         self.encoder = ContextEncoder(observation_space, self.head, width)
+        self.recall = recall
         self.memory = memory
         self.output = linear(width, self.head.num_parameters, 0.01)
 
-    def forward(self, context: Context, past: Any = None) -> tuple[Tensor, Tensor, Any]:
+    def forward(self, context: Context, past: Any = (None, None)) -> tuple[Tensor, Tensor, Any]:
         """Memory [B, T, D], action parameters [B, T, P] and the past that a next segment reads."""
-        memory, past = self.memory(self.encoder(context), past)
-        return memory, self.output(memory), past
+        recalled, remembered = past
+        token = self.encoder(context)
+        if self.recall is not None:
+            token, recalled = self.recall(token, context, recalled)
+        memory, remembered = self.memory(token, remembered)
+        return memory, self.output(memory), (recalled, remembered)
+
+    def initial_state(self, num_trials: int) -> Any:
+        """The state of trials that have seen nothing."""
+        cache = None if self.recall is None else self.recall.empty_cache(num_trials)
+        return cache, self.memory.initial_state(num_trials)
+
+    def step(self, context: Context, state: Any) -> tuple[Tensor, Any]:
+        """Action parameters [B, P] after one more step, and the state after it; may change the state in place."""
+        cache, remembered = state
+        token = self.encoder(context)
+        if self.recall is not None:
+            token = self.recall.step(token, context, cache)
+        memory, remembered = self.memory.step(token, remembered)
+        return self.output(memory), (cache, remembered)
+
+    def reset(self, state: Any, mask: Tensor) -> Any:
+        """The state with the trials where `mask` [B] is true forgotten."""
+        cache, remembered = state
+        if cache is not None:
+            cache.reset(mask)
+        return cache, self.memory.reset(remembered, mask)
+
+    def update(self, trajectories: Trajectories) -> None:
+        """Count a batch of trials in the normalisation of observations and rewards."""
+        self.encoder.update(trajectories)
+        if self.recall is not None:
+            self.recall.update(trajectories)
+
+    @torch.no_grad()
+    def attention_weights(self, context: Context) -> Tensor | None:
+        """What each step of trials `[B, T]` reads `[B, layers, heads, T, T]`, recall first; None without attention."""
+        token, layers = self.encoder(context), []
+        if self.recall is not None:
+            layers.append(self.recall.weights(token, context)[:, None])
+            token, _ = self.recall(token, context)
+        if isinstance(self.memory, TransformerMemory):
+            layers.append(self.memory.attention_weights(token))
+        return torch.cat(layers, 1) if layers else None
 
 
 @final
@@ -51,17 +100,16 @@ class InContextPolicy(StochasticPolicy):
 
     def begin(self, mask: Tensor | None = None) -> None:
         if mask is None or bool(mask.all()):
-            self._state = self._actor.memory.initial_state(self.num_tasks)
+            self._state = self._actor.initial_state(self.num_tasks)
             self._previous: Transition | None = None
             self._started = torch.zeros(self.num_tasks, device=self.device)
         else:
-            self._state = self._actor.memory.reset(self._state, mask.to(self.device))
+            self._state = self._actor.reset(self._state, mask.to(self.device))
             self._started = self._started.masked_fill(mask.to(self.device), 0.0)
 
     @torch.no_grad()
     def act(self, observation: Tensor) -> Tensor:
-        memory, self._state = self._actor.memory.step(self._actor.encoder(self._context(observation)), self._state)
-        parameters = self._actor.output(memory)
+        parameters, self._state = self._actor.step(self._context(observation), self._state)
         head = self._actor.head
         action = head.mode(parameters) if self._deterministic else head.sample(parameters, self._generator)
         self._log_prob = head.log_prob(parameters, action)

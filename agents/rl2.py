@@ -9,13 +9,16 @@ from torch import Tensor, nn
 
 from metarl import losses, seeding
 from metarl.agent import Agent
+from metarl.agents import expert
+from metarl.agents.imitation import Supervised
 from metarl.agents.in_context import Actor, InContextPolicy
 from metarl.checkpoints import adam_state, check_tensors, load_adam_state
 from metarl.critic import TrialCritic
 from metarl.memory import Memory, RecurrentMemory, TransformerMemory
+from metarl.recall import Recall
 from metarl.returns import gae
-from metarl.rollouts import collect
-from metarl.schedules import growing_steps, linear_decay
+from metarl.rollouts import StochasticPolicy, collect
+from metarl.schedules import factor_of_reach, growing_steps, linear_decay
 from metarl.tasks import TaskDistribution
 from metarl.trajectories import Context, Trajectories
 from metarl.vector import TaskVectorEnv
@@ -34,9 +37,11 @@ class RL2Options:
     layers: int = 2
     """Layers of the memory."""
     heads: int = 4
-    """Attention heads (Transformer)."""
+    """Attention heads (recall and Transformer)."""
     window: int = 1024
-    """Steps that each attention layer looks back (Transformer)."""
+    """Steps that each attention layer looks back (recall and Transformer)."""
+    recall: bool = True
+    """Before the memory, look up what happened the last times a like observation was met."""
     episodes: int | None = None
     """Episodes in a training trial, by their longest length; None: what the distribution says."""
     batch_steps: int = 25_000
@@ -49,10 +54,10 @@ class RL2Options:
     """Adam's step size at its highest; falls linearly to zero."""
     warmup: float = 0.02
     """Share of training over which the learning rate rises."""
-    discount: float = 0.99
-    """Discount per step."""
-    trace: float = 0.3
-    """GAE's lambda."""
+    discount_reach: float = 10.0
+    """Reach of the discount in trials: it is 1 - 1 / (reach * steps of a trial)."""
+    trace_reach: float = 0.15
+    """Reach of GAE's lambda in trials, likewise."""
     clip: float = 0.2
     """PPO's clip range."""
     entropy: float = 0.0
@@ -61,8 +66,10 @@ class RL2Options:
     """Gradients of policy and critic are each scaled down to this norm."""
     privileged_critic: bool = True
     """Let the critic see the task in meta-training; the policy never does."""
+    imitation: float = 0.3
+    """Share of training, at its start, in which the policy imitates an expert that knows the task, if there is one."""
     growth: float = 0.5
-    """Share of training over which trials grow, by doubling from one short episode, to their full length."""
+    """Without an expert: share of training over which trials grow, by doubling from one episode, to full length."""
     segment: int | None = None
     """Steps through which gradients flow back (truncated backpropagation); None: whole trials."""
 
@@ -70,10 +77,10 @@ class RL2Options:
         for name in ("width", "layers", "heads", "window", "batch_steps", "epochs", "minibatches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "clip", "max_gradient_norm"):
+        for name in ("learning_rate", "clip", "max_gradient_norm", "discount_reach", "trace_reach"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("discount", "trace", "warmup", "growth"):
+        for name in ("warmup", "imitation", "growth"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         if self.memory not in ("transformer", "gru", "lstm"):
@@ -106,10 +113,10 @@ class RL2(Agent):
         super().__init__(distribution, options, seed=seed, device=device)
         episodes = distribution.episodes if self.options.episodes is None else self.options.episodes
         self.trial_steps = episodes * distribution.horizon
+        self._has_expert = self.options.imitation > 0 and expert(distribution, 1) is not None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeding.stream_seed(seed, "parameters"))
-            memory = _memory(self.options)
-            self.actor = Actor(distribution.observation_space, distribution.action_space, memory, self.options.width)
+            self.actor = _actor(distribution, self.options)
             probe = distribution.sample(1000, seeding.generator(seed, "task scale")).vector()
             self.critic = TrialCritic(
                 distribution.observation_space,
@@ -125,16 +132,14 @@ class RL2(Agent):
     def policy(self, num_tasks: int, deterministic: bool = True, seed: int = 0) -> InContextPolicy:
         return InContextPolicy(self.actor, num_tasks, deterministic, seed)
 
-    @torch.no_grad()
     def attention_weights(self, context: Context) -> Tensor | None:
-        memory = self.actor.memory
-        return memory.attention_weights(self.actor.encoder(context)) if isinstance(memory, TransformerMemory) else None
+        return self.actor.attention_weights(context)
 
     def update(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
-        trajectories = self._collect(progress, on_step)
-        batch, value_error = self._assess(trajectories)
+        trajectories, advice = self._collect(progress, on_step)
+        batch, value_error = self._assess(trajectories, advice)
         metrics = self._optimise(batch, progress)
-        self.actor.encoder.update(trajectories)
+        self.actor.update(trajectories)
         self.critic.observation.update(trajectories.observations)
         return {
             "rollout/trial_return": trajectories.rewards.sum(1).mean().item(),
@@ -154,21 +159,32 @@ class RL2(Agent):
             module.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
         load_adam_state(self.optimiser, state)
 
-    def _collect(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> Trajectories:
-        """A batch of trials in fresh tasks, shorter early in training."""
-        first = max(self.distribution.horizon, SHORTEST_TRIAL)
-        steps = growing_steps(progress, self.trial_steps, first, self.options.growth)
+    def _collect(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> tuple[Trajectories, Tensor | None]:
+        """A batch of trials in fresh tasks, with the expert's advice while the policy imitates it."""
+        steps = self._trial_steps(progress)
         num_trials = max(self.options.minibatches, self.options.batch_steps // steps)
         if self._env is None or self._env.num_envs != num_trials:
             self._env = self.distribution.vector_env(num_trials, self.device)
         env = self._env
         env.set_tasks(self.distribution.sample(num_trials, self._stream("tasks")))
-        policy = self.policy(num_trials, deterministic=False, seed=seeding.stream_seed(self.seed, "act", self.updates))
+        policy: StochasticPolicy = self.policy(
+            num_trials, deterministic=False, seed=seeding.stream_seed(self.seed, "act", self.updates)
+        )
+        if self._has_expert and progress < self.options.imitation:
+            policy = Supervised(policy, expert(self.distribution, num_trials, self.device), env.tasks)
         seed = seeding.stream_seed(self.seed, "environment", self.updates)
-        return collect(policy, env, steps, seed=seed, on_step=lambda: on_step(env))
+        trajectories = collect(policy, env, steps, seed=seed, on_step=lambda: on_step(env))
+        return trajectories, policy.advice if isinstance(policy, Supervised) else None
+
+    def _trial_steps(self, progress: float) -> int:
+        """Steps of a training trial: whole where an expert leads the way, else short at first."""
+        if self._has_expert:
+            return self.trial_steps
+        first = max(self.distribution.horizon, SHORTEST_TRIAL)
+        return growing_steps(progress, self.trial_steps, first, self.options.growth)
 
     @torch.no_grad()
-    def _assess(self, trajectories: Trajectories) -> tuple["Batch", float]:
+    def _assess(self, trajectories: Trajectories, advice: Tensor | None) -> tuple["Batch", float]:
         """What PPO learns from in a batch, and the share of the returns' variance that the critic did not explain."""
         steps = trajectories.num_steps
         time_left = (steps - torch.arange(steps, device=self.device)) / self.trial_steps
@@ -178,7 +194,9 @@ class RL2(Agent):
             memory, _, _ = self.actor(context[part])
             values.append(self.critic(memory, context.observation[part], time_left, tasks[part]))
         value = self.critic.denormalised(torch.cat(values))
-        advantage = gae(trajectories.rewards, value, self.options.discount, self.options.trace)
+        discount = factor_of_reach(self.options.discount_reach * steps)
+        trace = factor_of_reach(self.options.trace_reach * steps)
+        advantage = gae(trajectories.rewards, value, discount, trace)
         returns = advantage + value
         self.critic.update(returns)
         batch = Batch(
@@ -189,6 +207,7 @@ class RL2(Agent):
             self.critic.normalised(returns),
             tasks,
             time_left,
+            advice,
         )
         return batch, (advantage.var() / returns.var().clamp(min=1e-8)).item()
 
@@ -216,7 +235,7 @@ class RL2(Agent):
     def _gradient_step(self, batch: "Batch", part: Tensor, entropy_weight: float) -> Tensor:
         """One step on the trials at `part`; gradients of all segments add up. Returns losses, entropy and KL [4]."""
         self.optimiser.zero_grad()
-        past, measured = None, torch.zeros(4, device=self.device)
+        past, measured = (None, None), torch.zeros(4, device=self.device)
         steps = batch.old_log_prob.shape[1]
         for window in _segments(steps, self.options.segment):
             share = (window.stop - window.start) / steps
@@ -237,9 +256,14 @@ class RL2(Agent):
         memory, parameters, past = self.actor(context, past)
         log_prob = self.actor.head.log_prob(parameters, batch.action[part, window])
         old_log_prob = batch.old_log_prob[part, window]
+        if batch.advice is None:
+            advantage = batch.advantage[part, window]
+            policy_loss = losses.clipped_surrogate(log_prob, old_log_prob, advantage, self.options.clip)
+        else:
+            policy_loss = -self.actor.head.log_prob(parameters, batch.advice[part, window]).mean()
         value = self.critic(memory, context.observation, batch.time_left[window], batch.task_vector[part])
         return [
-            losses.clipped_surrogate(log_prob, old_log_prob, batch.advantage[part, window], self.options.clip),
+            policy_loss,
             losses.squared_error(value, batch.target[part, window]),
             self.actor.head.entropy(parameters).mean(),
             losses.approximate_kl(log_prob.detach(), old_log_prob),
@@ -261,11 +285,19 @@ class Batch:
     target: Tensor  # [B, T] normalised value targets
     task_vector: Tensor  # [B, D]
     time_left: Tensor  # [T] as a share of a whole trial
+    advice: Tensor | None  # [B, T, ...] what the expert would have done: imitate it; None: reinforce
 
 
 def _segments(steps: int, length: int | None) -> Iterator[slice]:
     for start in range(0, steps, length or steps):
         yield slice(start, min(start + (length or steps), steps))
+
+
+def _actor(distribution: TaskDistribution, options: RL2Options) -> Actor:
+    space, recall = distribution.observation_space, None
+    if options.recall:
+        recall = Recall(space, options.width, options.heads, options.window)
+    return Actor(space, distribution.action_space, recall, _memory(options), options.width)
 
 
 def _memory(options: RL2Options) -> Memory:

@@ -91,7 +91,7 @@ class Agent(ABC):
 
     @abstractmethod
     def attention_weights(self, context: Context) -> Tensor | None:
-        """What each step of trials `[B, T]` reads of the steps before it `[B, layers, heads, T, T]`; None: no attention."""
+        """What each step of trials `[B, T]` reads of the steps before it `[B, L, H, T, T]`; None: no attention."""
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
@@ -204,10 +204,16 @@ class Agent(ABC):
 
 
 def resolve_device(device: torch.device | str) -> torch.device:
-    """`auto` is the GPU if there is one."""
+    """`auto` is the GPU if there is one; ValueError for a device that is unknown or not here."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {device!r}: auto, cpu, cuda or cuda:1, for example") from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r}: torch sees no GPU here")
+    return resolved
 
 
 def describe_distribution(distribution: TaskDistribution) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from metarl.networks import linear
 
+SMALLEST_CACHE = 16  # steps
+
 # Shapes: B trials, T steps, H heads, D width, E = D / H width of a head, C capacity of the cache.
 
 
@@ -80,20 +82,63 @@ class Past(NamedTuple):
     steps: int  # seen so far, the position of the next step
 
 
+def attend(query: Tensor, key: Tensor, value: Tensor, window: int, past: Past | None = None) -> tuple[Tensor, Past]:
+    """softmax(Q K' / sqrt(E)) V [B, H, T, E] over the last `window` steps, and what a next segment reads of these.
+
+    Scaled dot-product attention (Vaswani et al. 2017, arXiv 1706.03762), causal; `query` [B, H, T, E].
+    """
+    steps = query.shape[2]
+    if past is not None:
+        key, value = torch.cat([past.keys, key], 2), torch.cat([past.values, value], 2)
+    plain = key.shape[2] == steps <= window
+    mask = None if plain else readable(steps, key.shape[2], window, query.device)
+    y = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=plain)
+    kept = slice(max(0, key.shape[2] - window + 1), None)
+    before = 0 if past is None else past.steps
+    return y, Past(key[:, :, kept].detach(), value[:, :, kept].detach(), before + steps)
+
+
+def attend_cached(query: Tensor, key: Tensor, value: Tensor, window: int, cache: KeyValueCache) -> Tensor:
+    """The same for one more step of every trial [B, H, 1, E]; the cache keeps its key and value."""
+    cache.append(key[:, :, 0], value[:, :, 0], window)
+    keys, values, mask = cache.readable()
+    return nn.functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+
+
+def attention_weights(query: Tensor, key: Tensor, window: int) -> Tensor:
+    """softmax(Q K' / sqrt(E)) `[B, H, T, T]`: row t is what step t reads."""
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    return scores.masked_fill(~readable(query.shape[2], key.shape[2], window, query.device), -torch.inf).softmax(-1)
+
+
+def readable(queries: int, keys: int, window: int, device: torch.device) -> Tensor:
+    """Which of `keys` consecutive steps each of the last `queries` of them may read `[queries, keys]`."""
+    position = torch.arange(keys, device=device)
+    distance = position[keys - queries :, None] - position
+    return (distance >= 0) & (distance < window)
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """`[B, T, D]` to `[B, H, T, E]`."""
+    return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads).transpose(1, 2)
+
+
+def merge_heads(y: Tensor) -> Tensor:
+    """`[B, H, T, E]` to `[B, T, D]`."""
+    return y.transpose(1, 2).flatten(2)
+
+
 @final
 class Attention(nn.Module):
-    """Multi-head scaled dot-product attention over the steps of a trial: learned queries, keys and values.
+    """Multi-head attention over the steps of a trial: learned queries, keys and values of the same tokens.
 
-    softmax(Q K' / sqrt(E)) V per head (Vaswani et al. 2017, arXiv 1706.03762), causal, within a sliding window, with
-    rotary positions (Su et al. 2021, arXiv 2104.09864).
+    Causal, within a sliding window, with rotary positions (Su et al. 2021, arXiv 2104.09864): only the distance between
+    two steps counts, so lifetimes may be longer than the window.
     """
 
     def __init__(self, width: int, heads: int, window: int) -> None:
         super().__init__()
-        if width % (2 * heads):
-            raise ValueError(f"width must be a multiple of twice the number of heads, got {width} and {heads}")
-        if window < 1:
-            raise ValueError(f"window must be at least 1, got {window}")
+        check_heads(width, heads, window)
         self.heads = heads
         self.window = window
         self.query_key_value = linear(width, 3 * width)
@@ -104,50 +149,29 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
         """Every step of `x` [B, T, D] attends to itself and the steps before it in its window, `past` included."""
-        query, key, value = self._project(x)
         before = 0 if past is None else past.steps
-        position = torch.arange(before, before + x.shape[1], device=x.device)
-        query, key = self._rotate(query, position), self._rotate(key, position)
-        if past is not None:
-            key, value = torch.cat([past.keys, key], 2), torch.cat([past.values, value], 2)
-        plain = key.shape[2] == x.shape[1] <= self.window
-        mask = None if plain else self._mask(x.shape[1], key.shape[2], x.device)
-        y = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=plain)
-        kept = slice(max(0, key.shape[2] - self.window + 1), None)
-        following = Past(key[:, :, kept].detach(), value[:, :, kept].detach(), before + x.shape[1])
-        return self._merge(y), following
+        query, key, value = self._project(x, torch.arange(before, before + x.shape[1], device=x.device))
+        y, past = attend(query, key, value, self.window, past)
+        return self.output(merge_heads(y)), past
 
     def step(self, x: Tensor, cache: KeyValueCache) -> Tensor:
         """One more step `[B, D]` of every trial, reading the earlier ones from the cache."""
-        query, key, value = self._project(x[:, None])
         position = cache.lengths[:, None, None] if cache.lockstep is None else cache.lengths[:1]
-        query, key = self._rotate(query, position), self._rotate(key, position)
-        cache.append(key[:, :, 0], value[:, :, 0], self.window)
-        keys, values, mask = cache.readable()
-        y = nn.functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
-        return self._merge(y)[:, 0]
+        y = attend_cached(*self._project(x[:, None], position), self.window, cache)
+        return self.output(merge_heads(y))[:, 0]  # type: ignore[no-any-return]
 
     def weights(self, x: Tensor) -> Tensor:
         """Attention weights `[B, H, T, T]` for whole trials `[B, T, D]`: row t is what step t reads."""
-        steps = x.shape[1]
-        query, key, _ = self._project(x)
-        position = torch.arange(steps, device=x.device)
-        scores = self._rotate(query, position) @ self._rotate(key, position).mT / math.sqrt(query.shape[-1])
-        return scores.masked_fill(~self._mask(steps, steps, x.device), -torch.inf).softmax(-1)
+        query, key, _ = self._project(x, torch.arange(x.shape[1], device=x.device))
+        return attention_weights(query, key, self.window)
 
-    def empty_cache(self, num_trials: int, capacity: int) -> KeyValueCache:
-        weight = self.output.weight
-        shape = (num_trials, self.heads, min(capacity, self.window), weight.shape[0] // self.heads)
-        lengths = torch.zeros(num_trials, dtype=torch.int64, device=weight.device)
-        return KeyValueCache(weight.new_zeros(shape), weight.new_zeros(shape), lengths, 0, 0)
+    def empty_cache(self, num_trials: int) -> KeyValueCache:
+        return empty_cache(num_trials, self.heads, self.window, self.output.weight)
 
-    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        split = self.query_key_value(x).unflatten(-1, (3, self.heads, -1))  # [B, T, 3, H, E]
-        query, key, value = split.permute(2, 0, 3, 1, 4)  # each [B, H, T, E]
-        return query, key, value
-
-    def _merge(self, y: Tensor) -> Tensor:
-        return self.output(y.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]  # [B, H, T, E] to [B, T, D]
+    def _project(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys (both turned to their `position`) and values, each [B, H, T, E]."""
+        query, key, value = (split_heads(part, self.heads) for part in self.query_key_value(x).chunk(3, -1))
+        return self._rotate(query, position), self._rotate(key, position), value
 
     def _rotate(self, x: Tensor, position: Tensor) -> Tensor:
         """Turn each pair of features of `x` [B, H, T, E] by position times frequency; `position` [T] or [B, 1, T]."""
@@ -156,8 +180,17 @@ class Attention(nn.Module):
         first, second = x.chunk(2, -1)
         return torch.cat([first * cosine - second * sine, second * cosine + first * sine], -1)
 
-    def _mask(self, queries: int, keys: int, device: torch.device) -> Tensor:
-        """Which of `keys` consecutive steps each of the last `queries` of them may read `[queries, keys]`."""
-        position = torch.arange(keys, device=device)
-        distance = position[keys - queries :, None] - position
-        return (distance >= 0) & (distance < self.window)
+
+def check_heads(width: int, heads: int, window: int) -> None:
+    """ValueError unless `heads` heads of an even width fit and the window holds a step."""
+    if width % (2 * heads):
+        raise ValueError(f"width must be a multiple of twice the number of heads, got {width} and {heads}")
+    if window < 1:
+        raise ValueError(f"window must be at least 1, got {window}")
+
+
+def empty_cache(num_trials: int, heads: int, window: int, weight: Tensor) -> KeyValueCache:
+    """A cache with room for a few steps, on the device and of the width of `weight` [D, D]; it grows as needed."""
+    keys = weight.new_zeros(num_trials, heads, min(SMALLEST_CACHE, window), len(weight) // heads)
+    lengths = torch.zeros(num_trials, dtype=torch.int64, device=weight.device)
+    return KeyValueCache(keys, torch.zeros_like(keys), lengths, 0, 0)

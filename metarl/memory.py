@@ -106,7 +106,7 @@ class TransformerMemory(Memory):
         return self.norm(x), following
 
     def initial_state(self, num_trials: int) -> list[KeyValueCache]:
-        return [block.attention.empty_cache(num_trials, 16) for block in self._layers()]
+        return [block.attention.empty_cache(num_trials) for block in self._layers()]
 
     def step(self, x: Tensor, state: list[KeyValueCache]) -> tuple[Tensor, list[KeyValueCache]]:
         for block, cache in zip(self._layers(), state, strict=True):

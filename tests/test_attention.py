@@ -5,7 +5,7 @@ import torch
 
 from metarl.attention import Attention
 
-WIDTH, HEADS, STEPS = 16, 2, 21
+WIDTH, HEADS, STEPS = 16, 2, 21  # more steps than the smallest cache holds, so it grows
 
 
 def made(window: int, device: str, seed: int = 0) -> Attention:
@@ -22,7 +22,7 @@ def trials(device: str, count: int = 5) -> torch.Tensor:
 @torch.no_grad()
 def test_cache_equals_full_forward(window: int, device: str) -> None:
     attention, x = made(window, device), trials(device)
-    cache = attention.empty_cache(len(x), 2)
+    cache = attention.empty_cache(len(x))
     steps = [attention.step(x[:, t], cache) for t in range(STEPS)]
     torch.testing.assert_close(torch.stack(steps, 1), attention(x)[0], rtol=1e-4, atol=1e-5)
 
@@ -33,7 +33,7 @@ def test_cache_equals_full_forward_with_staggered_resets(window: int, device: st
     """Trial i starts anew at step 3 i; what it saw before, and slots it never filled, must not matter."""
     attention, x = made(window, device), trials(device)
     expected = attention(x)[0]
-    cache = attention.empty_cache(len(x), 2)
+    cache = attention.empty_cache(len(x))
     slot = torch.arange(len(x), device=device)
     for t in range(STEPS + 3 * len(x)):
         cache.reset(slot * 3 == t)
@@ -49,7 +49,7 @@ def test_cache_equals_full_forward_with_staggered_resets(window: int, device: st
 @torch.no_grad()
 def test_in_lockstep_no_unfilled_slot_is_read(device: str) -> None:
     attention, x = made(1000, device), trials(device)
-    cache = attention.empty_cache(len(x), 64)
+    cache = attention.empty_cache(len(x))
     cache.keys.fill_(torch.nan)
     cache.values.fill_(torch.nan)
     assert all(attention.step(x[:, t], cache).isfinite().all() for t in range(STEPS))
@@ -78,7 +78,7 @@ def test_output_is_causal_and_within_the_window(device: str) -> None:
 def test_weights_are_those_of_the_definition(device: str) -> None:
     """Against a plain loop: rotate pairs as complex numbers, softmax over the window, mix the values."""
     attention, x = made(6, device), trials(device, 1)
-    query, key, value = attention.query_key_value(x[0]).reshape(STEPS, 3, HEADS, -1).unbind(1)
+    query, key, value = (part.reshape(STEPS, HEADS, -1) for part in attention.query_key_value(x[0]).chunk(3, -1))
     size = WIDTH // HEADS
     frequency = 10_000.0 ** (-torch.arange(size // 2, device=device) * 2 / size)
 

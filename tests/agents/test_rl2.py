@@ -30,9 +30,12 @@ def made(memory: str = "gru", name: str = "bernoulli-bandit", device: str = "cpu
 
 @pytest.mark.parametrize("memory", MEMORIES)
 @pytest.mark.parametrize("name", FAMILIES)
-def test_at_update_0_log_probabilities_equal_those_of_the_rollout(memory: str, name: str, device: str) -> None:
+@pytest.mark.parametrize("recall", [True, False])
+def test_at_update_0_log_probabilities_equal_those_of_the_rollout(
+    memory: str, name: str, recall: bool, device: str
+) -> None:
     """Through the cache or the recurrent state step by step, and in one forward over whole trials; the ratio is 1."""
-    agent = made(memory, name, device, window=12)
+    agent = made(memory, name, device, window=12, recall=recall)
     env = agent.distribution.vector_env(5, device)
     env.set_tasks(agent.distribution.sample(5, seeding.generator(0)))
     trajectories = collect(agent.policy(5, deterministic=False), env, min(40, agent.trial_steps), seed=0)
@@ -143,7 +146,7 @@ def test_checkpoints_of_something_else_are_refused(tmp_path: Path) -> None:
         ({"width": 0}, "width must be at least 1"),
         ({"segment": 0}, "segment"),
         ({"learning_rate": -1.0}, "learning_rate"),
-        ({"discount": 1.5}, "discount"),
+        ({"discount_reach": 0.0}, "discount_reach"),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, Any], message: str) -> None:
@@ -158,9 +161,9 @@ def test_attention_can_be_read_for_every_step() -> None:
     context = collect(agent.policy(2, deterministic=False), env, 10, seed=0).context()
     weights = agent.attention_weights(context)
     assert weights is not None
-    assert weights.shape == (2, agent.options.layers, 2, 10, 10)
+    assert weights.shape == (2, 1 + agent.options.layers, 2, 10, 10)
     torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
-    assert made("gru").attention_weights(context) is None
+    assert made("gru", recall=False).attention_weights(context) is None
 
 
 @pytest.mark.parametrize("memory", ["transformer", "gru"])

@@ -1,0 +1,53 @@
+"""Imitating an expert that knows the task, on the trials that the learner itself lives through."""
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from metarl.agent import PrivilegedPolicy
+from metarl.rollouts import StochasticPolicy
+from metarl.tasks import Tasks
+from metarl.trajectories import Transition
+
+
+@final
+class Supervised(StochasticPolicy):
+    """Acts as the learner does, and notes at every step what the expert would have done.
+
+    A learner that cannot see the task and imitates one that can ends at the posterior: it takes an action as often as
+    it is optimal, given what it has seen. That is posterior sampling, a strategy from which reinforcement starts well
+    (Lee et al. 2023, arXiv 2306.14892).
+    """
+
+    def __init__(self, learner: StochasticPolicy, expert: PrivilegedPolicy | None, tasks: Tasks) -> None:
+        super().__init__(learner.num_tasks, learner.device)
+        if expert is None:
+            raise ValueError("no expert is known for these tasks")
+        expert.reveal(tasks)
+        self._learner = learner
+        self._expert = expert
+        self._advice: list[Tensor] = []
+
+    @property
+    def log_prob(self) -> Tensor:
+        return self._learner.log_prob
+
+    @property
+    def advice(self) -> Tensor:
+        """The expert's actions `[B, T, ...]` since the last hard reset of all tasks."""
+        return torch.stack(self._advice, 1)
+
+    def begin(self, mask: Tensor | None = None) -> None:
+        if mask is None:
+            self._advice = []
+        self._learner.begin(mask)
+        self._expert.begin(mask)
+
+    def act(self, observation: Tensor) -> Tensor:
+        self._advice.append(self._expert.act(observation))
+        return self._learner.act(observation)
+
+    def observe(self, transition: Transition) -> None:
+        self._learner.observe(transition)
+        self._expert.observe(transition)

@@ -1,0 +1,140 @@
+"""RL² on every native family with one set of options: train, measure the last checkpoint on fresh trials, keep JSON.
+
+    python -m experiments.in_context bandit-10 --memory gru --seeds 0 1 2
+    python -m experiments.in_context --table
+
+A stopped run goes on where it was when the command is repeated. Results are in experiments/results/.
+"""
+
+import json
+import os
+import platform
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import tyro
+
+from metarl.agents.rl2 import RL2, RL2Options
+from metarl.measure import Trials
+from metarl.results import Evaluation, write_atomically
+from metarl.runs import Run, RunConfig, versions
+from metarl.training import train
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of the table: a family, how long to train, and the number to compare with."""
+
+    distribution: str
+    options: dict[str, int]
+    steps: int
+    reference: str
+
+
+CELLS = {
+    "bandit-10": Cell("bernoulli-bandit", {"arms": 5, "pulls": 10}, 2_000_000, "6.660 optimum"),
+    "bandit-100": Cell("bernoulli-bandit", {"arms": 5, "pulls": 100}, 6_000_000, "78.63 optimum, 78.7 RL²"),
+    "tabular-10": Cell("tabular-mdp", {"num_episodes": 10}, 6_000_000, "156.2 RL², 159.1 SNAIL"),
+    "tabular-25": Cell("tabular-mdp", {"num_episodes": 25}, 6_000_000, "445.7 RL², 447.2 SNAIL"),
+    "grid-navigation": Cell("grid-navigation", {}, 6_000_000, "37.21 optimum"),
+    "dark-room": Cell("dark-room", {}, 6_000_000, "[132.8, 135.5] optimum"),
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Train cells of the table and measure them, or print the table."""
+
+    cells: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Which: bandit-10, bandit-100, tabular-10, tabular-25, grid-navigation, dark-room."""
+    memory: Literal["transformer", "gru", "lstm"] = "transformer"
+    """What remembers the trial."""
+    seeds: tuple[int, ...] = (0,)
+    """One run each."""
+    steps: int | None = None
+    """Environment steps of training; None: as in the table."""
+    num_tasks: int = 20_000
+    """Fresh test trials."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    table: bool = False
+    """Print the table of what is in experiments/results/."""
+
+
+def main(experiment: Experiment) -> None:
+    unknown = [name for name in experiment.cells if name not in CELLS]
+    if unknown:
+        raise SystemExit(f"unknown cells {unknown}; known: {', '.join(CELLS)}")
+    for name in experiment.cells:
+        for seed in experiment.seeds:
+            run_cell(name, experiment, seed)
+    if experiment.table:
+        print(table())
+
+
+def run_cell(name: str, experiment: Experiment, seed: int) -> None:
+    """Train one run to its end, evaluate it, and write its result."""
+    cell = CELLS[name]
+    options = RL2Options(memory=experiment.memory)
+    steps = experiment.steps or cell.steps
+    label = f"{name}-{experiment.memory}-seed{seed}"
+    config = RunConfig("rl2", cell.distribution, cell.options, seed, steps, asdict(options))
+    folder = Path("runs") / "in_context" / label
+    run = Run.resume(folder, config) if folder.exists() else Run.create(folder, config)
+    distribution = config.make_distribution()
+    agent = RL2(distribution, options, seed=seed, device=experiment.device)
+    if run.checkpoint.exists():
+        agent = RL2.load(run.checkpoint, experiment.device, distribution)
+    print(f"{label}: {steps:,} steps on {agent.device}, {torch.get_num_threads()} threads")
+    start = time.monotonic()
+    if train(run, agent) is not None:
+        raise SystemExit(f"stopped; repeat the command to go on with {label}")
+    seconds = time.monotonic() - start
+    trials = Trials(distribution.split("test"), experiment.num_tasks, seed=1000 + seed, device=experiment.device)
+    result = summary(trials.play(trials.agent(agent), "rl2"))
+    command = f"python -m experiments.in_context {name} --memory {experiment.memory} --seeds {seed} --steps {steps}"
+    setting = {"cell": name, "memory": experiment.memory, "seed": seed, "steps": steps, "command": command}
+    hardware = {"device": str(agent.device), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+    row = {**setting, **result, "seconds": round(seconds), "hardware": hardware | {"cpu": platform.processor()}}
+    write_atomically(RESULTS / f"{label}.json", json.dumps(row | {"versions": versions()}, indent=1) + "\n")
+    print(f"{label}: {result['mean']:.3f} ± {result['error']:.3f} (reference: {cell.reference})")
+
+
+def summary(evaluation: Evaluation) -> dict[str, Any]:
+    """Mean total of a trial with its standard error, and the mean of each episode."""
+    totals = evaluation.totals
+    return {
+        "num_tasks": len(totals),
+        "mean": float(totals.mean()),
+        "error": float(totals.std(ddof=1) / len(totals) ** 0.5),
+        "per_episode": [round(float(value), 4) for value in evaluation.returns.mean(0)],
+    }
+
+
+def table() -> str:
+    """A Markdown table of all results, a line for each cell and memory."""
+    rows = [json.loads(file.read_text()) for file in sorted(RESULTS.glob("*-seed*.json"))]
+    lines = [
+        "| cell | memory | mean return of each seed | last episode | steps | minutes | reference |",
+        "|" + "---|" * 7,
+    ]
+    for name, cell in CELLS.items():
+        for memory in ("transformer", "gru", "lstm"):
+            runs = [row for row in rows if (row["cell"], row["memory"]) == (name, memory)]
+            if runs:
+                means = ", ".join(f"{run['mean']:.2f} ± {run['error']:.2f}" for run in runs)
+                last = ", ".join(f"{run['per_episode'][-1]:.2f}" for run in runs)
+                minutes = ", ".join(f"{run['seconds'] / 60:.0f}" for run in runs)
+                lines.append(
+                    f"| {name} | {memory} | {means} | {last} | {runs[0]['steps']:,} | {minutes} | {cell.reference} |"
+                )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Experiment, description=Experiment.__doc__))

@@ -1,0 +1,44 @@
+import torch
+
+import metarl
+from metarl import seeding
+from metarl.agents import expert
+from metarl.agents.imitation import Supervised
+from metarl.agents.rl2 import RL2, RL2Options
+from metarl.evaluation import evaluate
+from metarl.rollouts import collect
+
+
+def test_advice_is_the_experts_action_where_the_learner_went() -> None:
+    distribution = metarl.make("grid-navigation")
+    agent = RL2(distribution, RL2Options(width=16, heads=2), device="cpu")
+    tasks = distribution.sample(50, seeding.generator(0))
+    env = distribution.vector_env(50)
+    env.set_tasks(tasks)
+    policy = Supervised(agent.policy(50, deterministic=False), expert(distribution, 50), tasks)
+    trajectories = collect(policy, env, 20, seed=0)
+    assert policy.advice.shape == (50, 20)
+    assert not torch.equal(policy.advice, trajectories.actions)
+    goal = tasks["goal"][:, 0] * 5 + tasks["goal"][:, 1]
+    moved = env.distribution.successors()[trajectories.observations, policy.advice]  # type: ignore[attr-defined]
+
+    def distance(cell: torch.Tensor) -> torch.Tensor:
+        return (cell // 5 - goal[:, None] // 5).abs() + (cell % 5 - goal[:, None] % 5).abs()
+
+    before = distance(trajectories.observations)
+    assert torch.equal(distance(moved), (before - 1).clamp(min=0))
+
+
+def test_imitation_reaches_posterior_sampling_on_a_bandit() -> None:
+    """A learner that imitates an expert which knows the best arm takes an arm as often as it is the best one."""
+    distribution = metarl.make("bernoulli-bandit", arms=2, pulls=6)
+    options = RL2Options(memory="gru", width=32, layers=1, batch_steps=6000, imitation=1.0)
+    agent = RL2(distribution, options, device="cpu").learn(120_000)
+    ours = evaluate(agent.policy(8000, deterministic=False), distribution, 8000)
+    sampling = metarl.make("bernoulli-bandit", arms=2, pulls=6)
+    from metarl.agents.bandit_learners import ThompsonSampling
+
+    theirs = evaluate(ThompsonSampling(sampling, 8000), sampling, 8000)
+    difference = ours.returns.mean(0) - theirs.returns.mean(0)
+    assert abs(difference).max() < 0.03
+    assert theirs.returns.mean() > 0.52

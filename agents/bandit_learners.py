@@ -216,18 +216,22 @@ class KnownBestArm(PrivilegedPolicy):
     ) -> None:
         self.check(distribution)
         super().__init__(num_tasks, device)
-        self._best = torch.zeros(num_tasks, dtype=torch.int64, device=device)
+        assert isinstance(distribution.action_space, spaces.Discrete)
+        self._means = torch.zeros(num_tasks, int(distribution.action_space.n), device=device)
 
     check = staticmethod(check_bandit)
 
     def reveal(self, tasks: Tasks) -> None:
-        self._best = tasks["means"].to(self.device).argmax(1)
+        self._means = tasks["means"].to(self.device)
 
     def begin(self, mask: Tensor | None = None) -> None:
         """Nothing to forget."""
 
     def act(self, observation: Tensor) -> Tensor:
-        return self._best
+        return self._means.argmax(1)
+
+    def values(self, observation: Tensor) -> Tensor:
+        return self._means
 
     def observe(self, transition: Transition) -> None:
         """Nothing to learn."""

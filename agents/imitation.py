@@ -13,10 +13,10 @@ from metarl.trajectories import Transition
 
 @final
 class Supervised(StochasticPolicy):
-    """Acts as the learner does, and notes at every step what the expert would have done.
+    """Acts as the learner does, and notes at every step what an expert that knows the task would have done.
 
     A learner that cannot see the task and imitates one that can ends at the posterior: it takes an action as often as
-    it is optimal, given what it has seen. That is posterior sampling, a strategy from which reinforcement starts well
+    the expert does, given what it has seen. That is posterior sampling, a strategy from which reinforcement starts well
     (Lee et al. 2023, arXiv 2306.14892).
     """
 
@@ -28,15 +28,22 @@ class Supervised(StochasticPolicy):
         self._learner = learner
         self._expert = expert
         self._advice: list[Tensor] = []
+        self._has_values = False
 
     @property
     def log_prob(self) -> Tensor:
         return self._learner.log_prob
 
-    @property
-    def advice(self) -> Tensor:
-        """The expert's actions `[B, T, ...]` since the last hard reset of all tasks."""
-        return torch.stack(self._advice, 1)
+    def advice(self, temperature: float) -> Tensor:
+        """What the expert advised at each step since the last hard reset: `[B, T, A]` or, if continuous, `[B, T, ...]`.
+
+        Of discrete actions it takes each with the probability softmax(values / temperature), `temperature` in units of
+        the values' deviation between actions: the softer, the more a step teaches, and the less it says of the best.
+        """
+        advice = torch.stack(self._advice, 1)
+        if not self._has_values:
+            return advice
+        return (advice / (temperature * advice.std(-1).mean())).softmax(-1)
 
     def begin(self, mask: Tensor | None = None) -> None:
         if mask is None:
@@ -45,7 +52,9 @@ class Supervised(StochasticPolicy):
         self._expert.begin(mask)
 
     def act(self, observation: Tensor) -> Tensor:
-        self._advice.append(self._expert.act(observation))
+        values = self._expert.values(observation)
+        self._has_values = values is not None
+        self._advice.append(self._expert.act(observation) if values is None else values)
         return self._learner.act(observation)
 
     def observe(self, transition: Transition) -> None:

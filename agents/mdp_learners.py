@@ -175,23 +175,26 @@ class KnownMDP(PrivilegedPolicy):
     ) -> None:
         check_tabular(distribution)
         super().__init__(num_tasks, device)
-        states, _ = distribution.task_space["rewards"].shape or (0, 0)
+        shape = distribution.task_space["rewards"].shape or (0, 0)
         self._horizon = distribution.horizon
         self._slot = torch.arange(num_tasks, device=device)
-        self._plan = torch.zeros(num_tasks, self._horizon, states, dtype=torch.int64, device=device)
+        self._values = torch.zeros(num_tasks, self._horizon, *shape, device=device)
         self._elapsed = torch.zeros(num_tasks, dtype=torch.int64, device=device)
 
     check = staticmethod(check_tabular)
 
     def reveal(self, tasks: Tasks) -> None:
         tasks = tasks.to(self.device)
-        self._plan = planning.value_iteration(tasks["rewards"], tasks["transitions"], self._horizon)[1]
+        self._values = planning.action_values(tasks["rewards"], tasks["transitions"], self._horizon)
 
     def begin(self, mask: Tensor | None = None) -> None:
         self._elapsed[slice(None) if mask is None else mask] = 0
 
     def act(self, observation: Tensor) -> Tensor:
-        return self._plan[self._slot, self._elapsed, observation]
+        return self.values(observation).argmax(-1)
+
+    def values(self, observation: Tensor) -> Tensor:
+        return self._values[self._slot, self._elapsed, observation]
 
     def observe(self, transition: Transition) -> None:
         self._elapsed = next_step(self._elapsed, transition.done, self._horizon)

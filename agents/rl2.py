@@ -60,14 +60,16 @@ class RL2Options:
     """Reach of GAE's lambda in trials, likewise."""
     clip: float = 0.2
     """PPO's clip range."""
-    entropy: float = 0.0
+    entropy: float = 0.01
     """Weight of the entropy bonus; falls linearly to zero."""
     max_gradient_norm: float = 0.5
     """Gradients of policy and critic are each scaled down to this norm."""
     privileged_critic: bool = True
     """Let the critic see the task in meta-training; the policy never does."""
-    imitation: float = 0.3
+    imitation: float = 0.5
     """Share of training, at its start, in which the policy imitates an expert that knows the task, if there is one."""
+    imitation_temperature: float = 0.5
+    """How soft the expert's advice on discrete actions is, in units of its values' deviation between actions."""
     growth: float = 0.5
     """Without an expert: share of training over which trials grow, by doubling from one episode, to full length."""
     segment: int | None = None
@@ -77,7 +79,14 @@ class RL2Options:
         for name in ("width", "layers", "heads", "window", "batch_steps", "epochs", "minibatches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "clip", "max_gradient_norm", "discount_reach", "trace_reach"):
+        for name in (
+            "learning_rate",
+            "clip",
+            "max_gradient_norm",
+            "discount_reach",
+            "trace_reach",
+            "imitation_temperature",
+        ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         for name in ("warmup", "imitation", "growth"):
@@ -174,7 +183,9 @@ class RL2(Agent):
             policy = Supervised(policy, expert(self.distribution, num_trials, self.device), env.tasks)
         seed = seeding.stream_seed(self.seed, "environment", self.updates)
         trajectories = collect(policy, env, steps, seed=seed, on_step=lambda: on_step(env))
-        return trajectories, policy.advice if isinstance(policy, Supervised) else None
+        if not isinstance(policy, Supervised):
+            return trajectories, None
+        return trajectories, policy.advice(self.options.imitation_temperature)
 
     def _trial_steps(self, progress: float) -> int:
         """Steps of a training trial: whole where an expert leads the way, else short at first."""
@@ -260,7 +271,7 @@ class RL2(Agent):
             advantage = batch.advantage[part, window]
             policy_loss = losses.clipped_surrogate(log_prob, old_log_prob, advantage, self.options.clip)
         else:
-            policy_loss = -self.actor.head.log_prob(parameters, batch.advice[part, window]).mean()
+            policy_loss = self.actor.head.cross_entropy(parameters, batch.advice[part, window]).mean()
         value = self.critic(memory, context.observation, batch.time_left[window], batch.task_vector[part])
         return [
             policy_loss,
@@ -285,7 +296,7 @@ class Batch:
     target: Tensor  # [B, T] normalised value targets
     task_vector: Tensor  # [B, D]
     time_left: Tensor  # [T] as a share of a whole trial
-    advice: Tensor | None  # [B, T, ...] what the expert would have done: imitate it; None: reinforce
+    advice: Tensor | None  # [B, T, A] or [B, T, ...] what the expert would have done: imitate it; None: reinforce
 
 
 def _segments(steps: int, length: int | None) -> Iterator[slice]:

@@ -156,6 +156,8 @@ class KnownGoal(PrivilegedPolicy):
         self._grid = goal_cells(distribution)
         super().__init__(num_tasks, device)
         self._way = ways(self._grid, self.device)
+        steps = goal_search.distances(self._grid.successors().numpy())
+        self._distance = torch.from_numpy(steps.T.copy()).to(self.device)  # [cells (goal), cells]
         self._goal = torch.zeros(num_tasks, dtype=torch.int64, device=device)
 
     check = staticmethod(check_goal_cells)
@@ -169,6 +171,11 @@ class KnownGoal(PrivilegedPolicy):
 
     def act(self, observation: Tensor) -> Tensor:
         return self._way[self._goal, observation]
+
+    def values(self, observation: Tensor) -> Tensor:
+        """What each step of delay costs, where the episode is long enough to reach the goal."""
+        following = self._grid.successors().to(self.device)[observation]
+        return -(1 + self._grid.step_cost) * self._distance[self._goal[:, None], following]
 
     def observe(self, transition: Transition) -> None:
         """Nothing to learn."""
@@ -198,6 +205,9 @@ class KnownPointGoal(PrivilegedPolicy):
 
     def act(self, observation: Tensor) -> Tensor:
         return (self._goal - observation).clamp(self._low, self._high)
+
+    def values(self, observation: Tensor) -> None:
+        return None
 
     def observe(self, transition: Transition) -> None:
         """Nothing to learn."""

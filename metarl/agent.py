@@ -52,6 +52,13 @@ class PrivilegedPolicy(AdaptivePolicy):
     def reveal(self, tasks: Tasks) -> None:
         """The task of every slot, told once before the trial begins."""
 
+    @abstractmethod
+    def values(self, observation: Tensor) -> Tensor | None:
+        """Return of the rest of the episode after each action `[num_tasks, actions]`, up to a constant for each task.
+
+        None where actions are continuous.
+        """
+
 
 class Agent(ABC):
     """Learns across the tasks of a distribution, and gives adaptive policies that learn inside them.

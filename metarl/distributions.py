@@ -36,6 +36,10 @@ class ActionHead(nn.Module, ABC):
         """Entropy [...] in nats."""
 
     @abstractmethod
+    def cross_entropy(self, parameters: Tensor, advice: Tensor) -> Tensor:
+        """Cross-entropy [...] to an expert: its probabilities of discrete actions, or its one continuous action."""
+
+    @abstractmethod
     def features(self, action: Tensor) -> Tensor:
         """Actions as float vectors `[..., num_features]` of order one."""
 
@@ -62,6 +66,9 @@ class CategoricalHead(ActionHead):
     def entropy(self, parameters: Tensor) -> Tensor:
         log_probs = parameters.log_softmax(-1)
         return -(log_probs.exp() * log_probs).sum(-1)
+
+    def cross_entropy(self, parameters: Tensor, advice: Tensor) -> Tensor:
+        return -(advice * parameters.log_softmax(-1)).sum(-1)
 
     def features(self, action: Tensor) -> Tensor:
         return nn.functional.one_hot(action - self._start, self.num_features).float()
@@ -102,6 +109,9 @@ class GaussianHead(ActionHead):
     def entropy(self, parameters: Tensor) -> Tensor:
         entropy = (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
         return entropy.expand(parameters.shape[:-1])
+
+    def cross_entropy(self, parameters: Tensor, advice: Tensor) -> Tensor:
+        return -self.log_prob(parameters, advice)
 
     def features(self, action: Tensor) -> Tensor:
         return self._normalise(action).clamp(-1, 1)

@@ -19,6 +19,13 @@ def value_iteration(rewards: Tensor, transitions: Tensor, horizon: int) -> tuple
     return _backward(rewards, lambda value: (flat @ value[..., None]).view_as(rewards), horizon)
 
 
+def action_values(rewards: Tensor, transitions: Tensor, horizon: int) -> Tensor:
+    """Q_t(s, a) `[N, horizon, S, A]` of `value_iteration`: the return from step t on if `a` is taken first."""
+    values, _ = value_iteration(rewards, transitions, horizon)
+    following = torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], 1)  # V_{t+1}
+    return rewards[:, None] + torch.einsum("nsaz,ntz->ntsa", transitions, following)
+
+
 def optimistic_value_iteration(
     rewards: Tensor, transitions: Tensor, radius: Tensor, horizon: int
 ) -> tuple[Tensor, Tensor]:

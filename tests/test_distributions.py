@@ -44,6 +44,16 @@ def test_gaussian_samples_have_the_mean_and_deviation_of_the_parameters(device: 
     assert abs(actions.std().item() - 4 * head.log_std.exp().item()) < 0.04
 
 
+def test_cross_entropy_to_a_certain_expert_is_minus_the_log_probability() -> None:
+    head, logits = CategoricalHead(spaces.Discrete(3)), torch.tensor([[0.0, 1.0, -1.0]])
+    certain, even = torch.tensor([[0.0, 1.0, 0.0]]), torch.full((1, 3), 1 / 3)
+    torch.testing.assert_close(head.cross_entropy(logits, certain), -head.log_prob(logits, torch.tensor([1])))
+    torch.testing.assert_close(head.cross_entropy(logits, even), -logits.log_softmax(-1).mean(-1))
+    gaussian, action = GaussianHead(spaces.Box(-1.0, 1.0, (2,))), torch.tensor([[0.3, -0.2]])
+    parameters = torch.zeros(1, 2)
+    torch.testing.assert_close(gaussian.cross_entropy(parameters, action), -gaussian.log_prob(parameters, action))
+
+
 def test_an_unknown_space_is_refused() -> None:
     with pytest.raises(TypeError, match="must be Discrete or Box"):
         action_head(spaces.MultiBinary(3))

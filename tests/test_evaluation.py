@@ -52,6 +52,9 @@ class BestArm(PrivilegedPolicy):
     def act(self, observation: Tensor) -> Tensor:
         return self.best
 
+    def values(self, observation: Tensor) -> None:
+        return None
+
     def observe(self, transition: Transition) -> None:
         pass
 

@@ -84,3 +84,14 @@ def test_wrong_shapes_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         value_iteration(torch.zeros(rewards), torch.zeros(transitions), horizon)
+
+
+def test_action_values_are_greedy_for_the_optimal_plan_and_their_maximum_is_its_value() -> None:
+    stream = torch.Generator().manual_seed(3)
+    rewards, transitions = torch.randn(4, 5, 3, generator=stream), torch.rand(4, 5, 3, 5, generator=stream)
+    transitions = transitions / transitions.sum(-1, keepdim=True)
+    values, plan = planning.value_iteration(rewards, transitions, 6)
+    per_action = planning.action_values(rewards, transitions, 6)
+    torch.testing.assert_close(per_action.max(-1).values, values)
+    assert torch.equal(per_action.argmax(-1), plan)
+    torch.testing.assert_close(per_action[:, -1], rewards)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import metarl
 from metarl import seeding
-from metarl.planning import optimistic_expectation, optimistic_value_iteration, value_iteration
+from metarl.planning import action_values, optimistic_expectation, optimistic_value_iteration, value_iteration
 
 
 def processes(count: int, states: int = 4, actions: int = 3) -> tuple[Tensor, Tensor]:
@@ -90,8 +90,8 @@ def test_action_values_are_greedy_for_the_optimal_plan_and_their_maximum_is_its_
     stream = torch.Generator().manual_seed(3)
     rewards, transitions = torch.randn(4, 5, 3, generator=stream), torch.rand(4, 5, 3, 5, generator=stream)
     transitions = transitions / transitions.sum(-1, keepdim=True)
-    values, plan = planning.value_iteration(rewards, transitions, 6)
-    per_action = planning.action_values(rewards, transitions, 6)
+    values, plan = value_iteration(rewards, transitions, 6)
+    per_action = action_values(rewards, transitions, 6)
     torch.testing.assert_close(per_action.max(-1).values, values)
     assert torch.equal(per_action.argmax(-1), plan)
     torch.testing.assert_close(per_action[:, -1], rewards)

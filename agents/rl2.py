@@ -56,8 +56,8 @@ class RL2Options:
     """Share of training over which the learning rate rises."""
     discount_reach: float = 10.0
     """Reach of the discount in trials: it is 1 - 1 / (reach * steps of a trial)."""
-    trace_reach: float = 0.15
-    """Reach of GAE's lambda in trials, likewise."""
+    trace: float = 0.7
+    """GAE's lambda."""
     clip: float = 0.2
     """PPO's clip range."""
     entropy: float = 0.01
@@ -66,7 +66,7 @@ class RL2Options:
     """Gradients of policy and critic are each scaled down to this norm."""
     privileged_critic: bool = True
     """Let the critic see the task in meta-training; the policy never does."""
-    imitation: float = 0.5
+    imitation: float = 0.3
     """Share of training, at its start, in which the policy imitates an expert that knows the task, if there is one."""
     imitation_temperature: float = 0.5
     """How soft the expert's advice on discrete actions is, in units of its values' deviation between actions."""
@@ -84,12 +84,11 @@ class RL2Options:
             "clip",
             "max_gradient_norm",
             "discount_reach",
-            "trace_reach",
             "imitation_temperature",
         ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("warmup", "imitation", "growth"):
+        for name in ("trace", "warmup", "imitation", "growth"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         if self.memory not in ("transformer", "gru", "lstm"):
@@ -206,8 +205,7 @@ class RL2(Agent):
             values.append(self.critic(memory, context.observation[part], time_left, tasks[part]))
         value = self.critic.denormalised(torch.cat(values))
         discount = factor_of_reach(self.options.discount_reach * steps)
-        trace = factor_of_reach(self.options.trace_reach * steps)
-        advantage = gae(trajectories.rewards, value, discount, trace)
+        advantage = gae(trajectories.rewards, value, discount, self.options.trace)
         returns = advantage + value
         self.critic.update(returns)
         batch = Batch(
@@ -232,7 +230,7 @@ class RL2(Agent):
         rows: list[Tensor] = []
         for _ in range(options.epochs):
             order = torch.randperm(len(batch.old_log_prob), generator=stream, device=self.device)
-            entropy_weight = options.entropy * linear_decay(progress)
+            entropy_weight = options.entropy * linear_decay(progress) if batch.advice is None else 0.0
             rows += [self._gradient_step(batch, part, entropy_weight) for part in order.chunk(options.minibatches)]
         policy_loss, value_loss, entropy, kl = torch.stack(rows).mean(0).tolist()
         return {

@@ -167,7 +167,10 @@ class Agent(ABC):
                 f"{path} was trained on {description['distribution']['name']}, not on {distribution.name}: "
                 "their observations, actions or tasks differ"
             )
-        options = agent_class.Options(**description["options"])
+        try:
+            options = agent_class.Options(**description["options"])
+        except TypeError as error:
+            raise ValueError(f"{path} was saved by a version with other options: {error}") from error
         agent: Self = agent_class(distribution, options, seed=description["seed"], device=device)
         agent.load_state(tensors, str(path))
         agent.updates = description["updates"]

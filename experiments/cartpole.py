@@ -1,5 +1,6 @@
 """CartPole with hidden velocities: what memory is for, as a gymnasium environment and as native batched dynamics."""
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
@@ -21,7 +22,7 @@ SEEN = [0, 2]  # position of the cart and angle of the pole, of (x, velocity, an
 STANDARD = 0.5  # half the length of CartPole-v1's pole
 LENGTHS = (0.25, 1.0)
 GRAVITY, CART, POLE, FORCE, SECONDS = 9.8, 1.0, 0.1, 10.0, 0.02
-FARTHEST, STEEPEST = 2.4, 12 * 2 * math.pi / 360  # an episode ends beyond them
+FARTHEST, STEEPEST = 2.4, 12 * 2 * math.pi / 360  # an episode ends beyond them, if poles fall
 
 
 @final
@@ -36,32 +37,35 @@ class HiddenVelocities(gymnasium.ObservationWrapper[Any, Any, Any]):
         return observation[SEEN]
 
 
-def cartpole() -> "gymnasium.Env[Any, Any]":
-    """gymnasium's CartPole with hidden velocities, without a time limit."""
-    return HiddenVelocities(CartPoleEnv())
+def cartpole(falls: bool = True) -> "gymnasium.Env[Any, Any]":
+    """gymnasium's CartPole with hidden velocities, without a time limit; not `falls`: nothing else ends it either."""
+    pole = CartPoleEnv()
+    if not falls:
+        pole.x_threshold = pole.theta_threshold_radians = math.inf
+    return HiddenVelocities(pole)
 
 
-def limited_cartpole(steps: int) -> "gymnasium.Env[Any, Any]":
+def limited_cartpole(steps: int, falls: bool = True) -> "gymnasium.Env[Any, Any]":
     """The same with a time limit: what a library that knows no tasks is given."""
-    return TimeLimit(cartpole(), steps)
+    return TimeLimit(cartpole(falls), steps)
 
 
-def gym_cartpole(steps: int, length: float = STANDARD) -> TaskDistribution:
-    """Tasks of one half-length, stepped by gymnasium's environment; an episode takes at most `steps`, a trial one."""
+def gym_cartpole(steps: int, falls: bool = True) -> TaskDistribution:
+    """CartPole as a task distribution stepped by gymnasium's environment; a trial is one episode of at most `steps`."""
     family = GymTasks(
         "gym-cartpole-positions-v1",
-        make=cartpole,
+        make=functools.partial(cartpole, falls),
         parameters={"length": LENGTHS},
         apply=_set_length,
         steps=steps,
         num_episodes=1,
     )
-    return family.where(length=(length, length))
+    return family.where(length=(STANDARD, STANDARD))
 
 
-def native_cartpole(steps: int, length: float = STANDARD) -> TaskDistribution:
+def native_cartpole(steps: int, falls: bool = True) -> TaskDistribution:
     """The same tasks, stepped all at once."""
-    return NativeCartPole(steps).where(length=(length, length))
+    return NativeCartPole(steps, falls).where(length=(STANDARD, STANDARD))
 
 
 @final
@@ -74,6 +78,8 @@ class NativeCartPole(NativeDistribution):
 
     steps: int = 500
     """The most steps an episode takes, and a trial too."""
+    falls: bool = True
+    """Whether an episode ends when the pole leans or the cart strays too far."""
 
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
 
@@ -123,7 +129,7 @@ class NativeCartPole(NativeDistribution):
         acceleration = push - POLE * length * turning_rate * cosine / mass
         following = state + SECONDS * torch.stack([velocity, acceleration, turning, turning_rate], -1)
         position, angle = following[:, 0], following[:, 2]
-        fell = (position.abs() > FARTHEST) | (angle.abs() > STEEPEST)
+        fell = ((position.abs() > FARTHEST) | (angle.abs() > STEEPEST)) & self.falls
         return following, torch.ones_like(fell, dtype=torch.float32), fell
 
     def frame(self, state: Tensor, task: Tasks) -> np.ndarray:

@@ -17,7 +17,7 @@ from metarl.runs import Run, RunConfig
 from metarl.tables import adaptation_table
 from metarl.training import train
 
-STEPS = 3_000_000
+STEPS = 900_000
 OPTIONS = RL2Options(memory="transformer")
 BANDIT = {"arms": 5, "pulls": 10}
 

@@ -135,7 +135,7 @@ class RL2(Agent):
         self.actor.to(self.device)
         self.critic.to(self.device)
         parameters = [*self.actor.parameters(), *self.critic.parameters()]
-        self.optimiser = torch.optim.Adam(parameters, lr=0.0, eps=1e-5)
+        self.optimiser = torch.optim.Adam(parameters, lr=0.0, eps=1e-5, fused=True)
 
     def policy(self, num_tasks: int, deterministic: bool = True, seed: int = 0) -> InContextPolicy:
         return InContextPolicy(self.actor, num_tasks, deterministic, seed)

@@ -1,7 +1,7 @@
 """RL² on every native family with one set of options: train, measure the last checkpoint on fresh trials, keep JSON.
 
-    python -m experiments.in_context bandit-10 --memory gru --seeds 0 1 2
-    python -m experiments.in_context --table
+    python experiments/in_context.py bandit-10 --memory gru --seeds 0 1 2
+    python experiments/in_context.py --table
 
 A stopped run goes on where it was when the command is repeated. Results are in experiments/results/.
 """
@@ -98,7 +98,7 @@ def run_cell(name: str, experiment: Experiment, seed: int) -> None:
     seconds = time.monotonic() - start
     trials = Trials(distribution.split("test"), experiment.num_tasks, seed=1000 + seed, device=experiment.device)
     result = summary(trials.play(trials.agent(agent), "rl2"))
-    command = f"python -m experiments.in_context {name} --memory {experiment.memory} --seeds {seed} --steps {steps}"
+    command = f"python experiments/in_context.py {name} --memory {experiment.memory} --seeds {seed} --steps {steps}"
     setting = {"cell": name, "memory": experiment.memory, "seed": seed, "steps": steps, "command": command}
     hardware = {"device": str(agent.device), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
     row = {**setting, **result, "seconds": round(seconds), "hardware": hardware | {"cpu": platform.processor()}}

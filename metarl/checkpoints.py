@@ -68,7 +68,10 @@ def check_tensors(path: str | Path, given: Mapping[str, Tensor], expected: Mappi
 
 
 def adam_state(optimiser: torch.optim.Adam, prefix: str = "adam.") -> dict[str, Tensor]:
-    """Moments and step counts of every parameter, zero before the first step, so that the names never change."""
+    """Moments and step counts of every parameter, zero before the first step, so that the names never change.
+
+    For a fused Adam, which keeps step counts on the parameters' device.
+    """
     state: dict[str, Tensor] = {}
     for index, parameter in enumerate(_parameters(optimiser)):
         kept = optimiser.state.get(parameter) or _fresh(parameter)
@@ -79,8 +82,8 @@ def adam_state(optimiser: torch.optim.Adam, prefix: str = "adam.") -> dict[str, 
 def load_adam_state(optimiser: torch.optim.Adam, state: Mapping[str, Tensor], prefix: str = "adam.") -> None:
     """The inverse of `adam_state`."""
     for index, parameter in enumerate(_parameters(optimiser)):
-        kept = {name: state[f"{prefix}{index}.{name}"].clone() for name in _fresh(parameter)}
-        optimiser.state[parameter] = {**kept, "step": kept["step"].cpu()}
+        kept = {name: state[f"{prefix}{index}.{name}"].to(parameter.device, copy=True) for name in _fresh(parameter)}
+        optimiser.state[parameter] = kept
 
 
 def _parameters(optimiser: torch.optim.Adam) -> list[Tensor]:
@@ -89,4 +92,4 @@ def _parameters(optimiser: torch.optim.Adam) -> list[Tensor]:
 
 def _fresh(parameter: Tensor) -> dict[str, Tensor]:
     zeros = torch.zeros_like(parameter)
-    return {"step": torch.zeros(()), "exp_avg": zeros, "exp_avg_sq": zeros}
+    return {"step": zeros.new_zeros(()), "exp_avg": zeros, "exp_avg_sq": zeros}

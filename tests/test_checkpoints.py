@@ -59,7 +59,7 @@ def test_differences_are_named() -> None:
 def test_adam_goes_on_exactly() -> None:
     def made() -> tuple[torch.nn.Parameter, torch.optim.Adam]:
         parameter = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
-        return parameter, torch.optim.Adam([parameter], lr=0.1)
+        return parameter, torch.optim.Adam([parameter], lr=0.1, fused=True)
 
     def step(parameter: torch.nn.Parameter, optimiser: torch.optim.Adam) -> None:
         optimiser.zero_grad()

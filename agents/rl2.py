@@ -56,7 +56,7 @@ class RL2Options:
     """Share of training over which the learning rate rises."""
     discount_reach: float = 10.0
     """Reach of the discount in trials: it is 1 - 1 / (reach * steps of a trial)."""
-    trace: float = 0.7
+    trace: float = 0.95
     """GAE's lambda."""
     clip: float = 0.2
     """PPO's clip range."""

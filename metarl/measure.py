@@ -1,10 +1,11 @@
 """Measuring what a run learned: the agent and the classical learners beside it, on the same tasks."""
 
 import importlib
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import torch
 from tqdm import tqdm
@@ -56,9 +57,10 @@ class Trials:
     def learner(self, name: str) -> AdaptivePolicy:
         """The classical learner called `name` for these trials; ValueError if it does not suit the distribution."""
         learner = import_attribute(find(name, learners(), "classical learner"))
-        policy: AdaptivePolicy = learner(
-            self.distribution, self.slots, device=resolve_device(self.device), seed=self.seed
-        )
+        options: dict[str, Any] = {"device": resolve_device(self.device), "seed": self.seed}
+        if "num_episodes" in inspect.signature(learner).parameters:  # those that plan for the length of the trial
+            options["num_episodes"] = self.num_episodes
+        policy: AdaptivePolicy = learner(self.distribution, self.slots, **options)
         return policy
 
     def agent(self, agent: Agent, stochastic: bool = False) -> AdaptivePolicy:

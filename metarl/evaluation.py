@@ -86,7 +86,8 @@ def task_stream(seed: int, distribution: TaskDistribution) -> torch.Generator:
 def _options(distribution: TaskDistribution) -> dict[str, Any]:
     """The family's options, and the bounds of a narrowed prior."""
     bounds = {name: [list(low), list(high)] for name, low, high in distribution.limits}
-    return {**distribution.options, **({"where": bounds} if bounds else {})}
+    options = {name: getattr(value, "__name__", value) for name, value in distribution.options.items()}  # functions too
+    return {**options, **({"where": bounds} if bounds else {})}
 
 
 @final

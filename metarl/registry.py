@@ -50,7 +50,7 @@ def find(name: str, table: dict[str, str], what: str) -> str:
     """The entry of `table` under `name`; ValueError lists the known names and suggests the nearest."""
     if name not in table:
         near = get_close_matches(name, table, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         raise ValueError(f"unknown {what} {name!r}{hint} Known: {', '.join(table)}")
     return table[name]
 

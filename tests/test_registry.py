@@ -21,7 +21,7 @@ def test_unknown_names_list_the_known_ones_and_the_nearest() -> None:
         metarl.make("grid-navigatoin")
     with pytest.raises(ValueError, match="Known: bernoulli-bandit, tabular-mdp, "):
         metarl.make("chess")
-    with pytest.raises(ValueError, match="unknown agent 'x' Known: rl2"):
+    with pytest.raises(ValueError, match=r"unknown agent 'x'\. Known: rl2"):
         find("x", {"rl2": "a:b"}, "agent")
 
 

@@ -7,20 +7,19 @@ A stopped run goes on where it was when the command is repeated. Results are in 
 """
 
 import json
-import os
-import platform
-import time
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import tyro
+from timing import hardware
 
 from metarl.agents.rl2 import RL2, RL2Options
 from metarl.measure import Trials
 from metarl.results import Evaluation, write_atomically
-from metarl.runs import Run, RunConfig, versions
+from metarl.runs import Run, RunConfig
 from metarl.training import train
 
 RESULTS = Path(__file__).parent / "results"
@@ -35,13 +34,23 @@ class Cell:
     steps: int
     reference: str
     changed: dict[str, Any] = field(default_factory=dict)  # options of RL² that are not the defaults
+    episodes: int | None = None  # of a test trial; None: as in training
+    trained: str | None = None  # the cell whose run is measured; None: its own
 
 
 CELLS = {
     "bandit-10": Cell("bernoulli-bandit", {"arms": 5, "pulls": 10}, 1_250_000, "6.660 optimum"),
     "bandit-100": Cell("bernoulli-bandit", {"arms": 5, "pulls": 100}, 4_000_000, "78.63 optimum, 78.7 RL²"),
     "tabular-10": Cell("tabular-mdp", {"num_episodes": 10}, 4_000_000, "156.2 RL², 159.1 SNAIL", {"imitation": 1.0}),
-    "tabular-25": Cell("tabular-mdp", {"num_episodes": 25}, 4_000_000, "445.7 RL², 447.2 SNAIL", {"imitation": 1.0}),
+    "tabular-25": Cell(
+        "tabular-mdp",
+        {"num_episodes": 10},
+        4_000_000,
+        "445.7 RL², 447.2 SNAIL",
+        {"imitation": 1.0},
+        episodes=25,
+        trained="tabular-10",
+    ),
     "grid-navigation": Cell("grid-navigation", {}, 4_000_000, "37.21 optimum"),
     "dark-room": Cell("dark-room", {}, 3_000_000, "[132.8, 135.5] optimum"),
 }
@@ -85,25 +94,28 @@ def run_cell(name: str, experiment: Experiment, seed: int) -> None:
     steps = experiment.steps or cell.steps
     label = f"{name}-{experiment.memory}-seed{seed}"
     config = RunConfig("rl2", cell.distribution, cell.options, seed, steps, asdict(options))
-    folder = Path("runs") / "in_context" / label
+    folder = Path("runs") / "in_context" / label.replace(name, cell.trained or name)
     run = Run.resume(folder, config) if folder.exists() else Run.create(folder, config)
     distribution = config.make_distribution()
     agent = RL2(distribution, options, seed=seed, device=experiment.device)
     if run.checkpoint.exists():
         agent = RL2.load(run.checkpoint, experiment.device, distribution)
     print(f"{label}: {steps:,} steps on {agent.device}, {torch.get_num_threads()} threads")
-    start = time.monotonic()
     if train(run, agent) is not None:
         raise SystemExit(f"stopped; repeat the command to go on with {label}")
-    seconds = time.monotonic() - start
-    trials = Trials(distribution.split("test"), experiment.num_tasks, seed=1000 + seed, device=experiment.device)
+    trials = Trials(distribution.split("test"), experiment.num_tasks, cell.episodes, 1000 + seed, experiment.device)
     result = summary(trials.play(trials.agent(agent), "rl2"))
     command = f"python experiments/in_context.py {name} --memory {experiment.memory} --seeds {seed} --steps {steps}"
     setting = {"cell": name, "memory": experiment.memory, "seed": seed, "steps": steps, "command": command}
-    hardware = {"device": str(agent.device), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
-    row = {**setting, **result, "seconds": round(seconds), "hardware": hardware | {"cpu": platform.processor()}}
-    write_atomically(RESULTS / f"{label}.json", json.dumps(row | {"versions": versions()}, indent=1) + "\n")
+    row = {**setting, **result, "seconds": round(training_seconds(run)), "hardware": hardware(agent.device)}
+    write_atomically(RESULTS / f"{label}.json", json.dumps(row, indent=1) + "\n")
     print(f"{label}: {result['mean']:.3f} ± {result['error']:.3f} (reference: {cell.reference})")
+
+
+def training_seconds(run: Run) -> float:
+    """Time spent training, over all the sessions of a run: each counts from zero."""
+    elapsed = [row["time/time_elapsed"] for row in run.progress()]
+    return sum(before for before, after in pairwise([*elapsed, 0.0]) if after < before)
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:

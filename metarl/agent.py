@@ -1,6 +1,7 @@
 """The contract of agents: what learns across tasks, and the adaptive policy that learns inside them."""
 
 import dataclasses
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -116,6 +117,7 @@ class Agent(ABC):
         at the end of the update.
         """
         callbacks = self._callbacks(callback, progress_bar)
+        start = time.monotonic()
         callbacks.on_training_start({"self": self, "total_timesteps": total_steps}, {})
         going = True
 
@@ -130,7 +132,7 @@ class Agent(ABC):
             metrics = self.update(self.num_timesteps / total_steps, on_step)
             self.updates += 1
             self._steps_at_update = self.num_timesteps
-            self._log(metrics)
+            self._log({**metrics, "time/time_elapsed": time.monotonic() - start})
             callbacks.on_rollout_end()
         callbacks.on_training_end()
         return self

@@ -1,0 +1,201 @@
+"""The inner loop of gradient-based meta-learning: gradient steps inside N tasks, all tasks at once.
+
+The parameters of all tasks are stacked, and the gradient of the sum of the tasks' losses is block diagonal: one
+backward pass gives every task its own gradient, and differentiating it again gives the exact meta-gradient.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, final
+
+import torch
+from torch import Tensor
+
+from metarl.inner_updates import Update
+from metarl.stacked import Data, M, Stacked, call_in_tasks, select_parameters, task_chunks
+
+
+@final
+@dataclass(frozen=True)
+class Adapted:
+    """Where N tasks are in their inner loops."""
+
+    parameters: Stacked  # [N, ...] those that adapt
+    start: Stacked  # [N, ...] where they began
+    state: Any  # of the update
+    steps: int  # taken so far
+    first_task: int  # what errors call the first of these tasks
+
+    @property
+    def num_tasks(self) -> int:
+        return len(next(iter(self.parameters.values())))
+
+    def where(self, mask: Tensor, other: "Adapted") -> "Adapted":
+        """These parameters in the tasks where `mask` [N] is true, those of `other` elsewhere; its state and step."""
+        chosen = {
+            name: torch.where(mask.view(-1, *[1] * (p.dim() - 1)), p, other.parameters[name])
+            for name, p in self.parameters.items()
+        }
+        return Adapted(chosen, other.start, other.state, other.steps, other.first_task)
+
+
+@final
+class InnerLoop(Generic[M]):
+    """Adapts a module's parameters to each of N tasks by gradient steps on the task's own loss.
+
+    The loss of a task is any function of the module and that task's data, written as if there were one task:
+
+    >>> from metarl.inner_updates import FixedStep
+    >>> network = torch.nn.Linear(1, 1)
+    >>> def loss(network, data):
+    ...     return (network(data["x"]) - data["y"]).square().mean()
+    >>> inner = InnerLoop(network, FixedStep(0.1))
+    >>> adapted = inner.adapt(loss, [{"x": torch.ones(5, 3, 1), "y": torch.zeros(5, 3, 1)}] * 2)  # 5 tasks, 2 steps
+    >>> adapted.parameters["weight"].shape
+    torch.Size([5, 1, 1])
+
+    Under `torch.no_grad` the adapted parameters are plain values, made in little memory; else they are connected to
+    the module's parameters and to those of the update, for the meta-gradient.
+    """
+
+    def __init__(
+        self,
+        module: M,
+        update: Update,
+        adapts: Sequence[str] = ("*",),
+        *,
+        second_order: bool = True,
+        proximal: float = 0.0,
+        stacked: bool | None = None,
+    ) -> None:
+        """`adapts`: patterns of the names of the parameters that change inside a task (see `select_parameters`).
+
+        Without `second_order` the inner gradients count as constants (first-order MAML). `proximal` is the weight of
+        |theta - start|² / 2 in the inner loss (as in iMAML, Rajeswaran et al. 2019, arXiv 1909.04630). `stacked`: all
+        tasks at once or one after the other, with the same result (None: as `call_in_tasks` chooses).
+        """
+        if not proximal >= 0:
+            raise ValueError(f"proximal must be at least 0, got {proximal}")
+        self.module = module
+        self.update = update
+        self.names = select_parameters(module, adapts)
+        self.second_order = second_order
+        self.proximal = proximal
+        self.stacked = stacked
+
+    def begin(self, num_tasks: int, first_task: int = 0) -> Adapted:
+        """All tasks at the module's own parameters."""
+        if num_tasks < 1:
+            raise ValueError(f"num_tasks must be at least 1, got {num_tasks}")
+        own = dict(self.module.named_parameters())
+        start = {name: own[name].expand(num_tasks, *own[name].shape) for name in self.names}
+        return Adapted(start, start, self.update.initial_state(start), 0, first_task)
+
+    def call(self, function: Callable[[M, Any], Any], adapted: Adapted, data: Data) -> Any:
+        """`function(module, data of one task)` with each task's parameters; results `[N, ...]`."""
+        return call_in_tasks(self.module, function, adapted.parameters, data, self.stacked)
+
+    def step(self, loss: Callable[[M, Any], Tensor], adapted: Adapted, data: Data, chunk: int | None = None) -> Adapted:
+        """One inner step on the `loss` of each task's `data` [N, ...], `chunk` tasks at once (None: all).
+
+        Raises ValueError if the loss is not one number a task or does not depend on a parameter that adapts, or if
+        `data["valid"]` (where there is such a mask) is all false in a task; FloatingPointError if a loss or a step is
+        not finite. Errors name task and inner step.
+        """
+        self._check_data(adapted, data)
+        connected = torch.is_grad_enabled()
+        parts = [
+            self._gradients(loss, adapted, {name: x[part] for name, x in data.items()}, part, connected)
+            for part in task_chunks(adapted.num_tasks, chunk)
+        ]
+        losses = torch.cat([part for part, _ in parts])
+        gradients = {name: torch.cat([part[name] for _, part in parts]) for name in self.names}
+        if self.proximal:
+            gradients = {name: g + self._pull(adapted, name) for name, g in gradients.items()}
+        if not self.second_order:
+            losses, gradients = losses.detach(), {name: g.detach() for name, g in gradients.items()}
+        parameters, state = self.update(adapted.parameters, gradients, losses, adapted.steps, adapted.state)
+        after = Adapted(parameters, adapted.start, state, adapted.steps + 1, adapted.first_task)
+        for name, p in parameters.items():
+            self._check_finite(f"the step of {name}", p, adapted)
+        return after
+
+    def adapt(self, loss: Callable[[M, Any], Tensor], data: Sequence[Data], first_task: int = 0) -> Adapted:
+        """One inner step for each of `data`, from the module's own parameters."""
+        adapted = self.begin(len(next(iter(data[0].values()))), first_task)
+        for step_data in data:
+            adapted = self.step(loss, adapted, step_data)
+        return adapted
+
+    def _gradients(
+        self, loss: Callable[[M, Any], Tensor], adapted: Adapted, data: Data, part: slice, connected: bool
+    ) -> tuple[Tensor, Stacked]:
+        """Losses [n] and gradients [n, ...] of the tasks in `part`, whose data is `data`."""
+        parameters = {name: p[part] for name, p in adapted.parameters.items()}
+        if not connected:
+            parameters = {name: p.detach().requires_grad_() for name, p in parameters.items()}
+        with torch.enable_grad():
+            losses = call_in_tasks(self.module, loss, parameters, data, self.stacked)
+        if losses.dim() != 1:
+            raise ValueError(f"the inner loss must be one number a task, got shape {tuple(losses.shape[1:])}")
+        self._check_finite("the loss", losses, adapted, part.start)
+        gradients = self._differentiated(losses, parameters, connected and self.second_order, adapted)
+        return losses, gradients
+
+    def _differentiated(self, losses: Tensor, parameters: Stacked, create_graph: bool, adapted: Adapted) -> Stacked:
+        values: Iterable[Tensor | None] = [None] * len(parameters)
+        if losses.requires_grad:
+            values = torch.autograd.grad(
+                losses.sum(), list(parameters.values()), create_graph=create_graph, allow_unused=True
+            )
+        gradients = dict(zip(parameters, values, strict=True))
+        unused = [name for name, gradient in gradients.items() if gradient is None]
+        if unused:
+            last = adapted.first_task + adapted.num_tasks - 1
+            raise ValueError(
+                f"inner step {adapted.steps}, tasks {adapted.first_task} to {last}: the loss does not depend on "
+                f"{', '.join(unused)}, which should adapt"
+            )
+        return {name: gradient for name, gradient in gradients.items() if gradient is not None}
+
+    def _pull(self, adapted: Adapted, name: str) -> Tensor:
+        return self.proximal * (adapted.parameters[name] - adapted.start[name])
+
+    def _check_data(self, adapted: Adapted, data: Data) -> None:
+        for name, x in data.items():
+            if len(x) != adapted.num_tasks:
+                raise ValueError(f"data[{name!r}] must be of {adapted.num_tasks} tasks, got {len(x)}")
+        if "valid" in data:
+            empty = ~data["valid"].flatten(1).any(1)
+            if empty.any():
+                task = adapted.first_task + int(empty.nonzero()[0])
+                raise ValueError(f"inner step {adapted.steps}, task {task}: no step is valid")
+
+    def _check_finite(self, what: str, x: Tensor, adapted: Adapted, offset: int = 0) -> None:
+        """FloatingPointError naming the first task where `x` [n, ...] is not finite."""
+        broken = ~x.detach().isfinite().flatten(1 if x.dim() > 1 else 0)
+        broken = broken.any(1) if broken.dim() > 1 else broken
+        if broken.any():
+            task = int(broken.nonzero()[0])
+            value = f": {x[task].item()}" if x.dim() == 1 else ""
+            raise FloatingPointError(
+                f"inner step {adapted.steps}, task {adapted.first_task + offset + task}: {what} is not finite{value}"
+            )
+
+
+def mean_meta_gradient(
+    outer: Callable[[slice], Tensor], num_tasks: int, parameters: Sequence[Tensor], chunk: int | None = None
+) -> tuple[Tensor, list[Tensor]]:
+    """Outer losses [N] of all tasks, and the gradient of their mean by `parameters`, `chunk` tasks at once.
+
+    `outer(part)` adapts to the tasks in a slice and returns their losses [n]; its graph is freed before the next
+    chunk is made, so memory does not grow with the number of tasks. A parameter without influence gets zeros.
+    """
+    losses: list[Tensor] = []
+    total = [torch.zeros_like(p) for p in parameters]
+    for part in task_chunks(num_tasks, chunk):
+        outer_losses = outer(part)
+        gradients = torch.autograd.grad(outer_losses.sum() / num_tasks, list(parameters), allow_unused=True)
+        total = [t if g is None else t + g for t, g in zip(total, gradients, strict=True)]
+        losses.append(outer_losses.detach())
+    return torch.cat(losses), total

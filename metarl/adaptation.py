@@ -22,21 +22,23 @@ class Adapted:
 
     parameters: Stacked  # [N, ...] those that adapt
     start: Stacked  # [N, ...] where they began
-    state: Any  # of the update
-    steps: int  # taken so far
-    first_task: int  # what errors call the first of these tasks
+    state: Stacked  # [N, ...] what the update remembers
+    steps: Tensor  # [N] taken so far
+    first_task: int = 0  # what errors call the first of these tasks
 
     @property
     def num_tasks(self) -> int:
-        return len(next(iter(self.parameters.values())))
+        return len(self.steps)
 
     def where(self, mask: Tensor, other: "Adapted") -> "Adapted":
-        """These parameters in the tasks where `mask` [N] is true, those of `other` elsewhere; its state and step."""
-        chosen = {
-            name: torch.where(mask.view(-1, *[1] * (p.dim() - 1)), p, other.parameters[name])
-            for name, p in self.parameters.items()
-        }
-        return Adapted(chosen, other.start, other.state, other.steps, other.first_task)
+        """These in the tasks where `mask` [N] is true, `other` elsewhere: tasks need not step at the same time."""
+        return Adapted(
+            _where(mask, self.parameters, other.parameters),
+            _where(mask, self.start, other.start),
+            _where(mask, self.state, other.state),
+            torch.where(mask, self.steps, other.steps),
+            self.first_task,
+        )
 
 
 @final
@@ -89,7 +91,8 @@ class InnerLoop(Generic[M]):
             raise ValueError(f"num_tasks must be at least 1, got {num_tasks}")
         own = dict(self.module.named_parameters())
         start = {name: own[name].expand(num_tasks, *own[name].shape) for name in self.names}
-        return Adapted(start, start, self.update.initial_state(start), 0, first_task)
+        steps = torch.zeros(num_tasks, dtype=torch.int64, device=next(iter(start.values())).device)
+        return Adapted(start, start, self.update.initial_state(start), steps, first_task)
 
     def call(self, function: Callable[[M, Any], Any], adapted: Adapted, data: Data) -> Any:
         """`function(module, data of one task)` with each task's parameters; results `[N, ...]`."""
@@ -102,8 +105,8 @@ class InnerLoop(Generic[M]):
         `data["valid"]` (where there is such a mask) is all false in a task; FloatingPointError if a loss or a step is
         not finite. Errors name task and inner step.
         """
-        self._check_data(adapted, data)
-        connected = torch.is_grad_enabled()
+        _check_data(adapted, data)
+        connected = torch.is_grad_enabled() and any(p.requires_grad for p in adapted.parameters.values())
         parts = [
             self._gradients(loss, adapted, {name: x[part] for name, x in data.items()}, part, connected)
             for part in task_chunks(adapted.num_tasks, chunk)
@@ -115,10 +118,9 @@ class InnerLoop(Generic[M]):
         if not self.second_order:
             losses, gradients = losses.detach(), {name: g.detach() for name, g in gradients.items()}
         parameters, state = self.update(adapted.parameters, gradients, losses, adapted.steps, adapted.state)
-        after = Adapted(parameters, adapted.start, state, adapted.steps + 1, adapted.first_task)
         for name, p in parameters.items():
-            self._check_finite(f"the step of {name}", p, adapted)
-        return after
+            _check_finite(f"the step of {name}", p, adapted)
+        return Adapted(parameters, adapted.start, state, adapted.steps + 1, adapted.first_task)
 
     def adapt(self, loss: Callable[[M, Any], Tensor], data: Sequence[Data], first_task: int = 0) -> Adapted:
         """One inner step for each of `data`, from the module's own parameters."""
@@ -136,51 +138,15 @@ class InnerLoop(Generic[M]):
             parameters = {name: p.detach().requires_grad_() for name, p in parameters.items()}
         with torch.enable_grad():
             losses = call_in_tasks(self.module, loss, parameters, data, self.stacked)
+            total = losses.sum()
         if losses.dim() != 1:
             raise ValueError(f"the inner loss must be one number a task, got shape {tuple(losses.shape[1:])}")
-        self._check_finite("the loss", losses, adapted, part.start)
-        gradients = self._differentiated(losses, parameters, connected and self.second_order, adapted)
+        _check_finite("the loss", losses, adapted, part.start)
+        gradients = _differentiated(total, parameters, connected and self.second_order, adapted)
         return losses, gradients
-
-    def _differentiated(self, losses: Tensor, parameters: Stacked, create_graph: bool, adapted: Adapted) -> Stacked:
-        values: Iterable[Tensor | None] = [None] * len(parameters)
-        if losses.requires_grad:
-            values = torch.autograd.grad(
-                losses.sum(), list(parameters.values()), create_graph=create_graph, allow_unused=True
-            )
-        gradients = dict(zip(parameters, values, strict=True))
-        unused = [name for name, gradient in gradients.items() if gradient is None]
-        if unused:
-            last = adapted.first_task + adapted.num_tasks - 1
-            raise ValueError(
-                f"inner step {adapted.steps}, tasks {adapted.first_task} to {last}: the loss does not depend on "
-                f"{', '.join(unused)}, which should adapt"
-            )
-        return {name: gradient for name, gradient in gradients.items() if gradient is not None}
 
     def _pull(self, adapted: Adapted, name: str) -> Tensor:
         return self.proximal * (adapted.parameters[name] - adapted.start[name])
-
-    def _check_data(self, adapted: Adapted, data: Data) -> None:
-        for name, x in data.items():
-            if len(x) != adapted.num_tasks:
-                raise ValueError(f"data[{name!r}] must be of {adapted.num_tasks} tasks, got {len(x)}")
-        if "valid" in data:
-            empty = ~data["valid"].flatten(1).any(1)
-            if empty.any():
-                task = adapted.first_task + int(empty.nonzero()[0])
-                raise ValueError(f"inner step {adapted.steps}, task {task}: no step is valid")
-
-    def _check_finite(self, what: str, x: Tensor, adapted: Adapted, offset: int = 0) -> None:
-        """FloatingPointError naming the first task where `x` [n, ...] is not finite."""
-        broken = ~x.detach().isfinite().flatten(1 if x.dim() > 1 else 0)
-        broken = broken.any(1) if broken.dim() > 1 else broken
-        if broken.any():
-            task = int(broken.nonzero()[0])
-            value = f": {x[task].item()}" if x.dim() == 1 else ""
-            raise FloatingPointError(
-                f"inner step {adapted.steps}, task {adapted.first_task + offset + task}: {what} is not finite{value}"
-            )
 
 
 def mean_meta_gradient(
@@ -199,3 +165,43 @@ def mean_meta_gradient(
         total = [t if g is None else t + g for t, g in zip(total, gradients, strict=True)]
         losses.append(outer_losses.detach())
     return torch.cat(losses), total
+
+
+def _differentiated(total: Tensor, parameters: Stacked, create_graph: bool, adapted: Adapted) -> Stacked:
+    values: Iterable[Tensor | None] = [None] * len(parameters)
+    if total.requires_grad:
+        values = torch.autograd.grad(total, list(parameters.values()), create_graph=create_graph, allow_unused=True)
+    gradients = dict(zip(parameters, values, strict=True))
+    unused = [name for name, gradient in gradients.items() if gradient is None]
+    if unused:
+        raise ValueError(f"{_place(adapted)}: the loss does not depend on {', '.join(unused)}, which should adapt")
+    return {name: gradient for name, gradient in gradients.items() if gradient is not None}
+
+
+def _where(mask: Tensor, ours: Stacked, theirs: Stacked) -> Stacked:
+    return {name: torch.where(mask.view(-1, *[1] * (x.dim() - 1)), x, theirs[name]) for name, x in ours.items()}
+
+
+def _check_data(adapted: Adapted, data: Data) -> None:
+    for name, x in data.items():
+        if len(x) != adapted.num_tasks:
+            raise ValueError(f"data[{name!r}] must be of {adapted.num_tasks} tasks, got {len(x)}")
+    if "valid" in data:
+        empty = ~data["valid"].flatten(1).any(1)
+        if empty.any():
+            raise ValueError(f"{_place(adapted, int(empty.nonzero()[0]))}: no step of the data is valid")
+
+
+def _check_finite(what: str, x: Tensor, adapted: Adapted, offset: int = 0) -> None:
+    """FloatingPointError naming the first task where `x` [n, ...] is not finite; the tasks begin at `offset`."""
+    finite = x.detach().isfinite().reshape(len(x), -1).all(1)
+    if not finite.all():
+        place = _place(adapted, offset + int((~finite).nonzero()[0]))
+        raise FloatingPointError(f"{place}: {what} is not finite")
+
+
+def _place(adapted: Adapted, task: int | None = None) -> str:
+    if task is not None:
+        return f"inner step {int(adapted.steps[task])}, task {adapted.first_task + task}"
+    last = adapted.first_task + adapted.num_tasks - 1
+    return f"inner step {int(adapted.steps[0])}, tasks {adapted.first_task} to {last}"

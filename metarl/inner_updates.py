@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +15,17 @@ class Update(nn.Module, ABC):
     """One inner step in N tasks at once. Its own parameters, if any, are meta-learned and shared by all tasks."""
 
     @abstractmethod
-    def initial_state(self, parameters: Stacked) -> Any:
-        """What the update remembers from step to step, before the first."""
+    def initial_state(self, parameters: Stacked) -> Stacked:
+        """What the update remembers from step to step `[N, ...]`, before the first."""
 
     @abstractmethod
     def forward(
-        self, parameters: Stacked, gradients: Stacked, loss: Tensor, step: int, state: Any
-    ) -> tuple[Stacked, Any]:
-        """New parameters [N, ...] and state from the gradients [N, ...] of the loss [N] at inner step 0, 1, ..."""
+        self, parameters: Stacked, gradients: Stacked, loss: Tensor, steps: Tensor, state: Stacked
+    ) -> tuple[Stacked, Stacked]:
+        """New parameters and state `[N, ...]` from the gradients `[N, ...]` of the loss [N].
+
+        `steps` [N] counts the inner steps that each task has taken before.
+        """
 
 
 @final
@@ -34,25 +37,28 @@ class FixedStep(Update):
 
     def __init__(self, *sizes: float) -> None:
         super().__init__()
-        for size in sizes or (0.0,):
+        if not sizes:
+            raise ValueError("a step size is needed")
+        for size in sizes:
             _check_size(size)
-        self._sizes = sizes
+        self._sizes: Tensor
+        self.register_buffer("_sizes", torch.tensor(sizes, dtype=torch.float64), persistent=False)
 
-    def initial_state(self, parameters: Stacked) -> None:
-        return None
+    def initial_state(self, parameters: Stacked) -> Stacked:
+        return {}
 
     def forward(
-        self, parameters: Stacked, gradients: Stacked, loss: Tensor, step: int, state: None
-    ) -> tuple[Stacked, None]:
-        size = self._sizes[min(step, len(self._sizes) - 1)]
-        return {name: p - size * gradients[name] for name, p in parameters.items()}, None
+        self, parameters: Stacked, gradients: Stacked, loss: Tensor, steps: Tensor, state: Stacked
+    ) -> tuple[Stacked, Stacked]:
+        size = self._sizes[steps.clamp(max=len(self._sizes) - 1)]
+        return {name: p - _like(size, p) * gradients[name] for name, p in parameters.items()}, state
 
 
 @final
 class StepPerParameter(Update):
-    """theta - sizes * gradient, with one learned size for every single parameter (Meta-SGD, Li et al. 2017, 1707.09835).
+    """theta - sizes * gradient, with one learned size for every single parameter (Meta-SGD).
 
-    Sizes may become negative: the direction is learned too.
+    Li et al. 2017, arXiv 1707.09835. Sizes may become negative: the direction is learned too.
     """
 
     def __init__(self, parameters: Mapping[str, Tensor], size: float) -> None:
@@ -64,13 +70,13 @@ class StepPerParameter(Update):
             {name.replace(".", "/"): nn.Parameter(torch.full_like(p, size)) for name, p in parameters.items()}
         )
 
-    def initial_state(self, parameters: Stacked) -> None:
-        return None
+    def initial_state(self, parameters: Stacked) -> Stacked:
+        return {}
 
     def forward(
-        self, parameters: Stacked, gradients: Stacked, loss: Tensor, step: int, state: None
-    ) -> tuple[Stacked, None]:
-        return {name: p - self.sizes[name.replace(".", "/")] * gradients[name] for name, p in parameters.items()}, None
+        self, parameters: Stacked, gradients: Stacked, loss: Tensor, steps: Tensor, state: Stacked
+    ) -> tuple[Stacked, Stacked]:
+        return {name: p - self.sizes[name.replace(".", "/")] * gradients[name] for name, p in parameters.items()}, state
 
 
 @final
@@ -90,14 +96,16 @@ class StepPerLayer(Update):
         self._column = {name: layers.index(_layer(name)) for name in names}
         self.sizes = nn.Parameter(torch.full((num_steps, len(layers)), size))
 
-    def initial_state(self, parameters: Stacked) -> None:
-        return None
+    def initial_state(self, parameters: Stacked) -> Stacked:
+        return {}
 
     def forward(
-        self, parameters: Stacked, gradients: Stacked, loss: Tensor, step: int, state: None
-    ) -> tuple[Stacked, None]:
-        sizes = self.sizes[min(step, len(self.sizes) - 1)]
-        return {name: p - sizes[self._column[name]] * gradients[name] for name, p in parameters.items()}, None
+        self, parameters: Stacked, gradients: Stacked, loss: Tensor, steps: Tensor, state: Stacked
+    ) -> tuple[Stacked, Stacked]:
+        sizes = self.sizes[steps.clamp(max=len(self.sizes) - 1)]  # [N, layers]
+        return {
+            name: p - _like(sizes[:, self._column[name]], p) * gradients[name] for name, p in parameters.items()
+        }, state
 
 
 @final
@@ -123,45 +131,51 @@ class LearnedOptimiser(Update):
             nn.init.normal_(gate.weight, std=1e-2)
             nn.init.constant_(gate.bias, bias)
 
-    def initial_state(self, parameters: Stacked) -> tuple[Tensor, ...]:
-        """The reader's hidden and cell state [N P, width], and the last gates [N P, 2], of P parameters a task."""
-        rows = sum(p.numel() for p in parameters.values())
-        zeros = self.input_gate.weight.new_zeros(rows, self.reader.hidden_size)
-        return zeros, zeros, zeros.new_zeros(rows, 2)
+    def initial_state(self, parameters: Stacked) -> Stacked:
+        """The reader's hidden and cell state `[N, P, width]` and the last gates `[N, P, 1]`, P parameters a task."""
+        rows = _flat(parameters)[..., None]
+        wide = torch.zeros_like(rows).expand(-1, -1, self.reader.hidden_size)
+        return {"hidden": wide, "cell": wide, "forget": torch.zeros_like(rows), "take": torch.zeros_like(rows)}
 
     def forward(
-        self, parameters: Stacked, gradients: Stacked, loss: Tensor, step: int, state: tuple[Tensor, ...]
-    ) -> tuple[Stacked, tuple[Tensor, ...]]:
-        theta, gradient = _flat(parameters), _flat(gradients)  # [N, P]
-        hidden, cell, gates = state
-        signal = torch.cat([logarithmic(gradient), logarithmic(loss[:, None].expand_as(gradient))], -1)
-        hidden, cell = self.reader(signal.flatten(0, 1), (hidden, cell))
-        rows = theta.reshape(-1, 1)
-        forget = self.forget_gate(torch.cat([hidden, rows, gates[:, :1]], -1)).sigmoid()
-        take = self.input_gate(torch.cat([hidden, rows, gates[:, 1:]], -1)).sigmoid()
-        theta = forget.view_as(theta) * theta - take.view_as(theta) * gradient
-        return _unflat(theta, parameters), (hidden, cell, torch.cat([forget, take], -1))
+        self, parameters: Stacked, gradients: Stacked, loss: Tensor, steps: Tensor, state: Stacked
+    ) -> tuple[Stacked, Stacked]:
+        theta, gradient = _flat(parameters)[..., None], _flat(gradients)[..., None]  # [N, P, 1]
+        signal = torch.cat([logarithmic(gradient), logarithmic(loss[:, None, None].expand_as(gradient))], -1)
+        before = (state["hidden"].flatten(0, 1), state["cell"].flatten(0, 1))
+        hidden, cell = (x.view_as(state["hidden"]) for x in self.reader(signal.flatten(0, 1), before))
+        forget = self.forget_gate(torch.cat([hidden, theta, state["forget"]], -1)).sigmoid()
+        take = self.input_gate(torch.cat([hidden, theta, state["take"]], -1)).sigmoid()
+        theta = forget * theta - take * gradient
+        return _unflat(theta, parameters), {"hidden": hidden, "cell": cell, "forget": forget, "take": take}
 
 
 def logarithmic(x: Tensor, decades: float = 10.0) -> Tensor:
-    """Numbers of any size as two of order one, `[..., 2]` (Andrychowicz et al. 2016, arXiv 1606.04474, appendix A).
+    """Numbers `[..., 1]` of any size as two of order one, `[..., 2]`.
 
     (log|x| / p, sign x) where |x| >= exp(-p), else (-1, exp(p) x), with p = `decades` (of e).
+    Andrychowicz et al. 2016, arXiv 1606.04474, appendix A.
     """
     smallest = math.exp(-decades)
     large = x.abs() >= smallest
     size = torch.where(large, x.abs().clamp(min=smallest).log() / decades, -1.0)
-    return torch.stack([size, torch.where(large, x.sign(), x / smallest)], -1)
+    return torch.cat([size, torch.where(large, x.sign(), x / smallest)], -1)
 
 
 def _flat(stacked: Stacked) -> Tensor:
     """[N, P] from parameters [N, ...]."""
-    return torch.cat([p.flatten(1) if p.dim() > 1 else p[:, None] for p in stacked.values()], 1)
+    return torch.cat([p.reshape(len(p), -1) for p in stacked.values()], 1)
 
 
 def _unflat(flat: Tensor, like: Stacked) -> Stacked:
-    parts = flat.split([p[0].numel() for p in like.values()], 1)
-    return {name: part.view_as(p) for part, (name, p) in zip(parts, like.items(), strict=True)}
+    """Parameters shaped `like` these from `[N, P, 1]`."""
+    parts = torch.split(flat, [p[0].numel() for p in like.values()], 1)
+    return {name: part.reshape(p.shape) for part, (name, p) in zip(parts, like.items(), strict=True)}
+
+
+def _like(size: Tensor, parameter: Tensor) -> Tensor:
+    """[N] with as many dimensions as `parameter` [N, ...], and of its type."""
+    return size.view(-1, *[1] * (parameter.dim() - 1)).to(parameter.dtype)
 
 
 def _layer(name: str) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_map
 
 Stacked = dict[str, Tensor]  # [N, ...] by the parameter's name
 Data = Mapping[str, Tensor]  # [N, ...] for all tasks, or [...] inside one
@@ -53,8 +54,9 @@ def call_in_tasks(
         if stacked:
             return vmap(bound.call, randomness="different")(parameters, dict(data))
         with torch.backends.cudnn.flags(enabled=False):  # cuDNN's recurrent kernels have no second derivative either
-            results = [bound.call(own, own_data) for own, own_data in _one_by_one(parameters, data)]
-    return torch.utils._pytree.tree_map(lambda *parts: torch.stack(parts), *results)
+            tasks = zip(_unbound(parameters), _unbound(data), strict=True)
+            results = [bound.call(own, own_data) for own, own_data in tasks]
+    return tree_map(lambda *parts: torch.stack(parts), *results)
 
 
 def tasks_at_once(rows: int, device: torch.device) -> int:
@@ -84,12 +86,13 @@ class _Bound(nn.Module):
         self._function = function
 
     def forward(self, data: Data) -> Any:
-        return self._function(self.module, data)  # type: ignore[arg-type]  # nn.Module forgets which module it holds
+        return self._function(self.module, data)
 
     def call(self, parameters: Stacked, data: Data) -> Any:
         return functional_call(self, {f"module.{name}": value for name, value in parameters.items()}, (data,))
 
 
-def _one_by_one(parameters: Stacked, data: Data) -> Iterator[tuple[Stacked, dict[str, Tensor]]]:
-    for task in range(len(next(iter(parameters.values())))):
-        yield {name: p[task] for name, p in parameters.items()}, {name: x[task] for name, x in data.items()}
+def _unbound(stacked: Data) -> list[dict[str, Tensor]]:
+    # not an index a task: the gradient of each would be a whole stack, zero but in one place
+    rows = zip(*(x.unbind() for x in stacked.values()), strict=True)
+    return [dict(zip(stacked, row, strict=True)) for row in rows]

@@ -1,0 +1,108 @@
+"""Returns, advantages and the linear baseline of separate episodes, fitted for each of N tasks anew.
+
+Shapes: N tasks, R rollouts, T steps, D features of an observation, F = 2 D + 4. Episodes follow each other along the
+steps; `done` is true at the last step of each, and `valid` says which steps count.
+"""
+
+import torch
+from torch import Tensor
+
+from metarl.surrogates import episode_cumsum
+
+RIDGE = 1e-5
+LARGEST_RIDGE = 1e5
+
+
+def episode_gae(reward_t: Tensor, value_t: Tensor, done: Tensor, discount: float, trace: float = 1.0) -> Tensor:
+    """A_t = delta_t + discount * trace * A_{t+1}, delta_t = reward_t + discount * value_{t+1} - value_t, in episodes.
+
+    Along the last axis; nothing follows where `done` or after the last step. With value 0 and trace 1 these are
+    discounted returns, with trace 1 returns minus values (Schulman et al. 2016, arXiv 1506.02438).
+    """
+    following = value = torch.zeros_like(reward_t[..., 0])
+    advantage = torch.empty_like(reward_t)
+    for t in reversed(range(reward_t.shape[-1])):
+        goes_on = (~done[..., t]).to(reward_t.dtype)
+        delta = reward_t[..., t] + discount * goes_on * value - value_t[..., t]
+        following = advantage[..., t] = delta + discount * trace * goes_on * following
+        value = value_t[..., t]
+    return advantage
+
+
+def episode_returns(reward_t: Tensor, done: Tensor, discount: float) -> Tensor:
+    """G_t = reward_t + discount * G_{t+1} to the end of each episode, along the last axis."""
+    return episode_gae(reward_t, torch.zeros_like(reward_t), done, discount)
+
+
+def time_in_episode(done: Tensor) -> Tensor:
+    """0, 1, 2, ... from the start of each episode, along the last axis (int64)."""
+    return episode_cumsum(torch.ones_like(done, dtype=torch.int64), done) - 1
+
+
+def linear_features(observation: Tensor, time: Tensor) -> Tensor:
+    """Features `[..., F]` of observations `[..., D]` at steps `time` [...] of their episodes, in float64.
+
+    The observation clipped to ±10, its square, t/100 and its second and third power, and 1 (Duan et al. 2016, arXiv
+    1604.06778).
+    """
+    x = observation.double().clamp(-10, 10)
+    t = time.double()[..., None] / 100
+    return torch.cat([x, x.square(), t, t.square(), t**3, torch.ones_like(t)], -1)
+
+
+def fit_linear(features: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Ridge regression in each task: weights `[N, F]` from features `[N, ..., F]` and targets `[N, ...]`, in float64.
+
+    (X'X + ridge) w = X'y over valid steps; where the solution of a task is not finite its ridge is raised tenfold.
+    Raises ValueError naming a task whose features or targets are not finite.
+    """
+    x = torch.where(valid[..., None], features, 0.0).flatten(1, -2)
+    y = torch.where(valid, target, 0.0).double().flatten(1)[..., None]
+    gram, moment = x.mT @ x, x.mT @ y
+    ridge = torch.full_like(moment[:, :1], RIDGE)
+    weights = _solved(gram, moment, ridge)
+    while (broken := ~weights.isfinite().all(-1)).any() and ridge.max() < LARGEST_RIDGE:
+        ridge = torch.where(broken[:, None, None], 10 * ridge, ridge)
+        weights = torch.where(broken[:, None], _solved(gram, moment, ridge), weights)
+    if broken.any():
+        raise ValueError(f"task {int(broken.nonzero()[0])}: no linear baseline fits returns that are not finite")
+    return weights
+
+
+def linear_values(features: Tensor, weights: Tensor) -> Tensor:
+    """Predictions `[N, ...]` in float64 from features `[N, ..., F]` and each task's weights `[N, F]`."""
+    return (features.flatten(1, -2) @ weights[..., None]).reshape(features.shape[:-1])
+
+
+def linear_advantages(
+    observation: Tensor, reward: Tensor, done: Tensor, valid: Tensor, discount: float, trace: float = 1.0
+) -> Tensor:
+    """Advantages `[N, R, T]` over a linear baseline fitted to the returns of the same task, of the type of `reward`.
+
+    `observation` [N, R, T, D]; the others [N, R, T]. Refitted with every call, so never older than the policy.
+    """
+    reward_t = torch.where(valid, reward, 0.0).double()
+    features = linear_features(observation, time_in_episode(done))
+    weights = fit_linear(features, episode_returns(reward_t, done, discount), valid)
+    return episode_gae(reward_t, linear_values(features, weights), done, discount, trace).to(reward.dtype)
+
+
+def normalised_in_tasks(advantage: Tensor, valid: Tensor) -> Tensor:
+    """`[N, ...]` shifted and scaled to mean 0 and standard deviation 1 over the valid steps of each task, 0 elsewhere.
+
+    Raises ValueError naming a task without valid steps.
+    """
+    counted, x = valid.flatten(1), torch.where(valid, advantage, 0.0).flatten(1)
+    count = counted.sum(1, keepdim=True)
+    if (count == 0).any():
+        raise ValueError(f"task {int((count == 0).nonzero()[0, 0])}: no step is valid")
+    centred = torch.where(counted, x - x.sum(1, keepdim=True) / count, 0.0)
+    deviation = (centred.square().sum(1, keepdim=True) / count).sqrt()
+    return (centred / (deviation + 1e-8)).view_as(advantage)
+
+
+def _solved(gram: Tensor, moment: Tensor, ridge: Tensor) -> Tensor:
+    """Weights [N, F], nan in the tasks where the system is singular."""
+    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    weights, fault = torch.linalg.solve_ex(gram + ridge * eye, moment)
+    return torch.where(fault[:, None] == 0, weights.squeeze(-1), torch.nan)

@@ -1,0 +1,67 @@
+"""Policy-gradient surrogates of an inner loop: one value, but which derivatives are right differs.
+
+Each maximises E[sum_t A_t] and is returned as a loss, the mean over valid steps. All have the same first derivative
+where the policy is the one that sampled; a meta-gradient needs the second derivative too, since it differentiates
+the inner step. Tensors are `[..., T]`, episodes one after the other along the last axis; `valid` says which steps
+count, and those that do not may hold anything that is finite.
+"""
+
+import torch
+from torch import Tensor
+
+
+def log_likelihood(log_prob: Tensor, advantage: Tensor, valid: Tensor) -> Tensor:
+    """- E[log pi(a_t) A_t], plain REINFORCE: its second derivative is biased, so it is for first-order methods.
+
+    It lacks the dependence of the sampling distribution on the parameters (Foerster et al. 2018, arXiv 1802.05098).
+    """
+    return -valid_mean(log_prob * advantage, valid)
+
+
+def likelihood_ratio(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, valid: Tensor) -> Tensor:
+    """- E[pi(a_t) / pi_old(a_t) A_t], the low-variance curvature surrogate (ProMP, Rothfuss et al. 2019, 1810.06784).
+
+    `old_log_prob` is what was recorded while sampling. The second derivative leaves out how an action changes the
+    advantages of later ones: a little bias for much less variance than DiCE.
+    """
+    log_ratio = torch.where(valid, log_prob - old_log_prob, 0.0)  # first, so that what is not valid cannot overflow
+    return -valid_mean(log_ratio.exp() * advantage, valid)
+
+
+def dice(log_prob: Tensor, advantage: Tensor, done: Tensor, valid: Tensor) -> Tensor:
+    """- E[(box(W_t) - box(W_{t-1})) A_t], W_t = sum of log pi(a_k) over steps k <= t of the same episode.
+
+    box(x) = exp(x - stop_gradient(x)) is 1 and gives its argument's derivatives of every order (DiCE, Foerster et al.
+    2018, arXiv 1802.05098; with advantages in place of rewards, Farquhar et al. 2019, arXiv 1909.10549). `done` is
+    true at the last step of each episode, so that no episode is credited for another. The value is always 0: only the
+    derivatives mean something.
+    """
+    counted = torch.where(valid, log_prob, 0.0)
+    upto = episode_cumsum(counted, done)
+    return -valid_mean((_box(upto) - _box(upto - counted)) * advantage, valid)
+
+
+def episode_cumsum(x_t: Tensor, done: Tensor) -> Tensor:
+    """y_t = sum of x over the steps up to t of the same episode, along the last axis; `done` ends episodes.
+
+    A scan in log2(T) rounds. Subtracting the total before the episode would be one round, but its rounding errors
+    would leak gradient from one episode into another.
+    """
+    steps = x_t.shape[-1]
+    episode = done.long().cumsum(-1) - done.long()
+    total, reach = x_t, 1
+    while reach < steps:
+        same = episode[..., reach:] == episode[..., :-reach]
+        earlier = torch.where(same, total[..., :-reach], 0.0)
+        total = torch.cat([total[..., :reach], total[..., reach:] + earlier], -1)
+        reach *= 2
+    return total
+
+
+def valid_mean(x: Tensor, valid: Tensor) -> Tensor:
+    """The mean of `x` over the steps where `valid`; nan if there is none."""
+    return torch.where(valid, x, 0.0).sum() / valid.sum()
+
+
+def _box(x: Tensor) -> Tensor:
+    return (x - x.detach()).exp()

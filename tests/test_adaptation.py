@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from metarl.adaptation import Adapted, InnerLoop, mean_meta_gradient
 from metarl.context_vector import ContextVector
 from metarl.inner_updates import FixedStep
+from metarl.stacked import task_chunks, tasks_at_once
 from metarl.surrogates import valid_mean
 
 SIZE = 0.005  # an attention policy bends so sharply that numbers need small steps
@@ -112,6 +113,15 @@ def test_chunks_of_tasks_add_up_to_the_whole(chunk: int | None) -> None:
     with torch.no_grad():
         together, apart = (inner.step(ratio_loss, inner.begin(TASKS), data[0], c) for c in (None, chunk))
     torch.testing.assert_close(apart.parameters, together.parameters)
+
+
+def test_chunks_cover_all_tasks_and_hold_at_least_one() -> None:
+    assert list(task_chunks(5, 2)) == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    assert tasks_at_once(2000, torch.device("cpu")) == 8
+    assert tasks_at_once(10**6, torch.device("cpu")) == 1
+    assert tasks_at_once(2000, torch.device("cuda")) > 8
+    with pytest.raises(ValueError, match="at least 1 at once, got 0"):
+        list(task_chunks(5, 0))
 
 
 def test_first_order_gradient_is_the_outer_gradient_at_the_adapted_parameters() -> None:

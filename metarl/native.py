@@ -61,7 +61,6 @@ class NativeVectorEnv(TaskVectorEnv):
         self._tasks: Tasks | None = None
         self._state: Tensor | None = None
         self._elapsed = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
-        self._never = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
 
     @property
     def tasks(self) -> Tasks:

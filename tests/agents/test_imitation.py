@@ -3,6 +3,7 @@ import torch
 import metarl
 from metarl import seeding
 from metarl.agents import expert
+from metarl.agents.bandit_learners import ThompsonSampling
 from metarl.agents.imitation import Supervised
 from metarl.agents.rl2 import RL2, RL2Options
 from metarl.evaluation import evaluate
@@ -40,10 +41,7 @@ def test_imitation_reaches_posterior_sampling_on_a_bandit() -> None:
     )
     agent = RL2(distribution, options, device="cpu").learn(120_000)
     ours = evaluate(agent.policy(8000, deterministic=False), distribution, 8000)
-    sampling = metarl.make("bernoulli-bandit", arms=2, pulls=6)
-    from metarl.agents.bandit_learners import ThompsonSampling
-
-    theirs = evaluate(ThompsonSampling(sampling, 8000), sampling, 8000)
+    theirs = evaluate(ThompsonSampling(distribution, 8000), distribution, 8000)
     difference = ours.returns.mean(0) - theirs.returns.mean(0)
     assert abs(difference).max() < 0.03
     assert theirs.returns.mean() > 0.52

@@ -36,7 +36,7 @@ class RL2Options:
     """Width of tokens, memory and critic."""
     layers: int = 2
     """Layers of the memory."""
-    heads: int = 4
+    heads: int = 2
     """Attention heads (recall and Transformer)."""
     window: int = 1024
     """Steps that each attention layer looks back (recall and Transformer)."""

@@ -40,7 +40,7 @@ class Cell:
 
 CELLS = {
     "bandit-10": Cell("bernoulli-bandit", {"arms": 5, "pulls": 10}, 1_250_000, "6.660 optimum"),
-    "bandit-100": Cell("bernoulli-bandit", {"arms": 5, "pulls": 100}, 4_000_000, "78.63 optimum, 78.7 RL²"),
+    "bandit-100": Cell("bernoulli-bandit", {"arms": 5, "pulls": 100}, 8_000_000, "78.63 optimum, 78.7 RL²"),
     "tabular-10": Cell("tabular-mdp", {"num_episodes": 10}, 4_000_000, "156.2 RL², 159.1 SNAIL", {"imitation": 1.0}),
     "tabular-25": Cell(
         "tabular-mdp",
@@ -51,8 +51,8 @@ CELLS = {
         episodes=25,
         trained="tabular-10",
     ),
-    "grid-navigation": Cell("grid-navigation", {}, 4_000_000, "37.21 optimum"),
-    "dark-room": Cell("dark-room", {}, 3_000_000, "[132.8, 135.5] optimum"),
+    "grid-navigation": Cell("grid-navigation", {}, 5_000_000, "37.21 optimum", {"batch_steps": 50_000}),
+    "dark-room": Cell("dark-room", {}, 12_000_000, "[132.8, 135.5] optimum", {"batch_steps": 50_000}),
 }
 
 

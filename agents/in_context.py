@@ -32,7 +32,7 @@ class Actor(nn.Module):
         self.encoder = ContextEncoder(observation_space, self.head, width)
         self.recall = recall
         self.memory = memory
-        self.output = linear(width, self.head.num_parameters, 0.01)
+        self.output = linear(width, self.head.num_outputs, 0.01)
 
     def forward(self, context: Context, past: Any = (None, None)) -> tuple[Tensor, Tensor, Any]:
         """Memory [B, T, D], action parameters [B, T, P] and the past that a next segment reads."""
@@ -41,7 +41,7 @@ class Actor(nn.Module):
         if self.recall is not None:
             token, recalled = self.recall(token, context, recalled)
         memory, remembered = self.memory(token, remembered)
-        return memory, self.output(memory), (recalled, remembered)
+        return memory, self.head(self.output(memory)), (recalled, remembered)
 
     def initial_state(self, num_trials: int) -> Any:
         """The state of trials that have seen nothing."""
@@ -55,7 +55,7 @@ class Actor(nn.Module):
         if self.recall is not None:
             token = self.recall.step(token, context, cache)
         memory, remembered = self.memory.step(token, remembered)
-        return self.output(memory), (cache, remembered)
+        return self.head(self.output(memory)), (cache, remembered)
 
     def reset(self, state: Any, mask: Tensor) -> Any:
         """The state with the trials where `mask` [B] is true forgotten."""
@@ -122,7 +122,8 @@ class InContextPolicy(StochasticPolicy):
     def _context(self, observation: Tensor) -> Context:
         started, previous = self._started, self._previous
         if previous is None:
-            action = self._actor.head.mode(started.new_zeros(self.num_tasks, self._actor.head.num_parameters))
+            head = self._actor.head
+            action = head.mode(head(started.new_zeros(self.num_tasks, head.num_outputs)))
             return Context(observation, torch.zeros_like(observation), torch.zeros_like(action), *[started] * 3)
         return Context(
             observation,

@@ -14,10 +14,14 @@ from torch import Tensor, nn
 
 
 class ActionHead(nn.Module, ABC):
-    """A distribution over actions whose parameters `[..., P]` a network computes."""
+    """A distribution over actions: a network's output becomes its parameters, and these say everything about it."""
 
-    num_parameters: int
+    num_outputs: int  # what the network gives
     num_features: int  # width of `features`: an action as the input of a network
+
+    @abstractmethod
+    def forward(self, output: Tensor) -> Tensor:
+        """Parameters `[..., P]` of the distribution from a network's output `[..., num_outputs]`."""
 
     @abstractmethod
     def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
@@ -36,6 +40,10 @@ class ActionHead(nn.Module, ABC):
         """Entropy [...] in nats."""
 
     @abstractmethod
+    def divergence(self, parameters: Tensor, other: Tensor) -> Tensor:
+        """Kullback-Leibler divergence [...] in nats from the distribution to the one with the `other` parameters."""
+
+    @abstractmethod
     def cross_entropy(self, parameters: Tensor, advice: Tensor) -> Tensor:
         """Cross-entropy [...] to an expert: its probabilities of discrete actions, or its one continuous action."""
 
@@ -50,8 +58,11 @@ class CategoricalHead(ActionHead):
 
     def __init__(self, space: spaces.Discrete) -> None:
         super().__init__()
-        self.num_parameters = self.num_features = int(space.n)
+        self.num_outputs = self.num_features = int(space.n)
         self._start = int(space.start)
+
+    def forward(self, output: Tensor) -> Tensor:
+        return output
 
     def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
         noise = torch.empty_like(parameters).exponential_(generator=generator)
@@ -67,6 +78,10 @@ class CategoricalHead(ActionHead):
         log_probs = parameters.log_softmax(-1)
         return -(log_probs.exp() * log_probs).sum(-1)
 
+    def divergence(self, parameters: Tensor, other: Tensor) -> Tensor:
+        log_probs = parameters.log_softmax(-1)
+        return (log_probs.exp() * (log_probs - other.log_softmax(-1))).sum(-1)
+
     def cross_entropy(self, parameters: Tensor, advice: Tensor) -> Tensor:
         return -(advice * parameters.log_softmax(-1)).sum(-1)
 
@@ -78,13 +93,13 @@ class CategoricalHead(ActionHead):
 class GaussianHead(ActionHead):
     """Continuous actions: independent normals around the network's mean, in units of half the box.
 
-    The standard deviation is a free parameter. Samples are not clipped (the environment clips), so log-probabilities
+    The standard deviation is a free parameter of the head; means and its logarithms are the distribution's. Samples are not clipped (the environment clips), so log-probabilities
     are those of the samples.
     """
 
     def __init__(self, space: spaces.Box) -> None:
         super().__init__()
-        self.num_parameters = self.num_features = int(np.prod(space.shape))
+        self.num_outputs = self.num_features = int(np.prod(space.shape))
         self._shape = space.shape
         bounded = np.isfinite(space.low) & np.isfinite(space.high)
         center = np.where(bounded, (space.low / 2 + space.high / 2), 0.0)
@@ -93,22 +108,31 @@ class GaussianHead(ActionHead):
         self.scale: Tensor
         self.register_buffer("center", torch.as_tensor(center, dtype=torch.float32).flatten(), persistent=False)
         self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32).flatten(), persistent=False)
-        self.log_std = nn.Parameter(torch.full((self.num_parameters,), -0.5))
+        self.log_std = nn.Parameter(torch.full((self.num_outputs,), -0.5))
+
+    def forward(self, output: Tensor) -> Tensor:
+        return torch.cat([output, self.log_std.expand_as(output)], -1)
 
     def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
-        noise = torch.empty_like(parameters).normal_(generator=generator)
-        return self._denormalise(parameters + self.log_std.exp() * noise)
+        mean, log_std = parameters.chunk(2, -1)
+        noise = torch.empty_like(mean).normal_(generator=generator)
+        return self._denormalise(mean + log_std.exp() * noise)
 
     def mode(self, parameters: Tensor) -> Tensor:
-        return self._denormalise(parameters)
+        return self._denormalise(parameters.chunk(2, -1)[0])
 
     def log_prob(self, parameters: Tensor, action: Tensor) -> Tensor:
-        error = (self._normalise(action) - parameters) / self.log_std.exp()
-        return (-0.5 * error.square() - self.log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+        mean, log_std = parameters.chunk(2, -1)
+        error = (self._normalise(action) - mean) / log_std.exp()
+        return (-0.5 * error.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
 
     def entropy(self, parameters: Tensor) -> Tensor:
-        entropy = (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
-        return entropy.expand(parameters.shape[:-1])
+        return (parameters.chunk(2, -1)[1] + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+
+    def divergence(self, parameters: Tensor, other: Tensor) -> Tensor:
+        (mean, log_std), (other_mean, other_log_std) = parameters.chunk(2, -1), other.chunk(2, -1)
+        spread = (2 * log_std).exp() + (mean - other_mean).square()
+        return (other_log_std - log_std + spread / (2 * (2 * other_log_std).exp()) - 0.5).sum(-1)
 
     def cross_entropy(self, parameters: Tensor, advice: Tensor) -> Tensor:
         return -self.log_prob(parameters, advice)

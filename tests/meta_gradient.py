@@ -31,7 +31,7 @@ class Policy(nn.Module):
 
     def parameters_of(self, observation: Tensor) -> Tensor:
         token = self.encoder(observation).tanh()
-        x: Tensor = self.output(token if self.memory is None else self.memory(token)[0])
+        x: Tensor = self.head(self.output(token if self.memory is None else self.memory(token)[0]))
         return x
 
 

@@ -27,8 +27,9 @@ def test_categorical_samples_follow_the_probabilities(device: str) -> None:
 
 def test_gaussian_agrees_with_torch_and_sums_over_dimensions(device: str) -> None:
     head = GaussianHead(spaces.Box(np.array([-0.1, -2], np.float32), np.array([0.3, 2], np.float32))).to(device)
-    parameters = torch.tensor([[0.5, -1.0], [0.0, 2.0]], device=device)
-    peer = torch.distributions.Independent(torch.distributions.Normal(parameters, head.log_std.exp()), 1)
+    means = torch.tensor([[0.5, -1.0], [0.0, 2.0]], device=device)
+    parameters = head(means)
+    peer = torch.distributions.Independent(torch.distributions.Normal(means, head.log_std.exp()), 1)
     actions = torch.tensor([[0.1, -2.0], [0.4, 1.0]], device=device)
     normalised = torch.tensor([[0.0, -1.0], [1.5, 0.5]], device=device)
     torch.testing.assert_close(head.log_prob(parameters, actions), peer.log_prob(normalised))  # type: ignore[no-untyped-call]
@@ -39,7 +40,7 @@ def test_gaussian_agrees_with_torch_and_sums_over_dimensions(device: str) -> Non
 
 def test_gaussian_samples_have_the_mean_and_deviation_of_the_parameters(device: str) -> None:
     head = GaussianHead(spaces.Box(-3.0, 5.0, (1,))).to(device)
-    actions = head.sample(torch.full((100_000, 1), 0.5, device=device), seeding.generator(0, device=device))
+    actions = head.sample(head(torch.full((100_000, 1), 0.5, device=device)), seeding.generator(0, device=device))
     assert abs(actions.mean().item() - 3.0) < 0.04
     assert abs(actions.std().item() - 4 * head.log_std.exp().item()) < 0.04
 
@@ -50,8 +51,24 @@ def test_cross_entropy_to_a_certain_expert_is_minus_the_log_probability() -> Non
     torch.testing.assert_close(head.cross_entropy(logits, certain), -head.log_prob(logits, torch.tensor([1])))
     torch.testing.assert_close(head.cross_entropy(logits, even), -logits.log_softmax(-1).mean(-1))
     gaussian, action = GaussianHead(spaces.Box(-1.0, 1.0, (2,))), torch.tensor([[0.3, -0.2]])
-    parameters = torch.zeros(1, 2)
+    parameters = gaussian(torch.zeros(1, 2))
     torch.testing.assert_close(gaussian.cross_entropy(parameters, action), -gaussian.log_prob(parameters, action))
+
+
+def test_divergence_agrees_with_torch_and_is_zero_only_between_equals() -> None:
+    head = GaussianHead(spaces.Box(-1.0, 1.0, (2,)))
+    ours, theirs = torch.tensor([[0.5, -1.0, 0.1, -0.3]]), torch.tensor([[0.0, 2.0, -0.5, 0.4]])
+    normals = [
+        torch.distributions.Independent(torch.distributions.Normal(x[:, :2], x[:, 2:].exp()), 1) for x in (ours, theirs)
+    ]
+    torch.testing.assert_close(head.divergence(ours, theirs), torch.distributions.kl_divergence(*normals))
+    assert head.divergence(ours, ours).item() == 0
+    logits = torch.tensor([[0.0, 1.0, -1.0], [3.0, 0.0, 0.0]])
+    categories = [torch.distributions.Categorical(logits=x) for x in (logits, logits.flip(1))]
+    discrete = CategoricalHead(spaces.Discrete(3))
+    torch.testing.assert_close(
+        discrete.divergence(logits, logits.flip(1)), torch.distributions.kl_divergence(*categories)
+    )
 
 
 def test_an_unknown_space_is_refused() -> None:

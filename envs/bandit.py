@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from metarl import bandit_index
+from metarl import bandit_index, draws
 from metarl.native import NativeDistribution
 from metarl.tasks import OptimalReturn, Tasks
 
@@ -65,7 +65,7 @@ class BernoulliBandit(NativeDistribution):
         return self._interval("means", 0.0, 0.5 if self.split_name == "ood" else 1.0)
 
     def _draw(self, num_tasks: int, generator: torch.Generator) -> dict[str, Tensor]:
-        return {"means": uniform(num_tasks, *self._prior(), generator)}
+        return {"means": draws.uniform(num_tasks, *self._prior(), generator)}
 
     def initial_state(self, tasks: Tasks, generator: torch.Generator) -> Tensor:
         return torch.zeros(len(tasks), 1, device=tasks.device)
@@ -87,11 +87,3 @@ class BernoulliBandit(NativeDistribution):
             color = (31, 60, 110) if arm == int(state[0, 0]) else (160, 180, 210)
             image[100 - max(1, round(100 * mean)) :, 20 * arm + 2 : 20 * arm + 18] = color
         return image
-
-
-def uniform(num_tasks: int, low: np.ndarray, high: np.ndarray, generator: torch.Generator) -> Tensor:
-    """Uniform float32 draws `[num_tasks, *low.shape]` between `low` and `high`, on the generator's device."""
-    lows = torch.as_tensor(np.ascontiguousarray(low), dtype=torch.float32, device=generator.device)
-    highs = torch.as_tensor(np.ascontiguousarray(high), dtype=torch.float32, device=generator.device)
-    draws = torch.rand(num_tasks, *low.shape, generator=generator, device=generator.device)
-    return lows + (highs - lows) * draws

@@ -10,6 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from metarl import draws
 from metarl.native import NativeDistribution
 from metarl.tasks import OptimalReturn, Tasks
 
@@ -99,10 +100,7 @@ class PointNavigation(PointFamily):
 
     def _goals_at(self, unit: Tensor) -> Tensor:
         """Goals `[N, 2]` of this split for points of the unit square, uniform if they are."""
-        low, high = self._interval("goal", -0.5, 0.5)
-        lows = torch.as_tensor(low.copy(), dtype=torch.float32, device=unit.device)
-        highs = torch.as_tensor(high.copy(), dtype=torch.float32, device=unit.device)
-        goal = lows + (highs - lows) * unit
+        goal = draws.between(*self._interval("goal", -0.5, 0.5), unit)
         if self.split_name == "ood" and not self.limits:  # push every goal out along its ray, into the square ring
             largest = goal.abs().amax(-1, keepdim=True).clamp(min=1e-6)
             goal = goal / largest * (0.5 + largest)

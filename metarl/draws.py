@@ -3,10 +3,24 @@
 torch's own gamma and multinomial draws use up more or less of the stream as their parameters demand.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
 TRIES = 4  # the last is taken if all are rejected: once in 100 000 draws
+
+
+def uniform(num: int, low: np.ndarray, high: np.ndarray, generator: torch.Generator) -> Tensor:
+    """Float32 draws `[num, *low.shape]` from U[low, high], on the generator's device."""
+    return between(low, high, torch.rand(num, *low.shape, generator=generator, device=generator.device))
+
+
+def between(low: np.ndarray, high: np.ndarray, share: Tensor) -> Tensor:
+    """The points `[N, *low.shape]` that lie these shares in [0, 1] of the way from `low` to `high`, in float32."""
+    lows, highs = (
+        torch.as_tensor(np.ascontiguousarray(bound), dtype=torch.float32, device=share.device) for bound in (low, high)
+    )
+    return lows + (highs - lows) * share
 
 
 def gamma(shape: Tensor, generator: torch.Generator) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,6 +14,21 @@ COUNT = 200_000
 
 def stream() -> torch.Generator:
     return seeding.generator(0, "test")
+
+
+def test_between_goes_from_low_to_high_in_every_coordinate() -> None:
+    low, high = np.array([0.0, -2.0]), np.array([1.0, 2.0])
+    points = draws.between(low, high, torch.tensor([[0.0, 0.0], [0.5, 0.25], [1.0, 1.0]]))
+    assert points.dtype == torch.float32
+    assert points.tolist() == [[0, -2], [0.5, -1], [1, 2]]
+
+
+def test_uniform_has_its_mean_and_variance_in_every_coordinate() -> None:
+    low, high = np.array([0.0, -2.0]), np.array([1.0, 2.0])
+    drawn = draws.uniform(COUNT, low, high, stream())
+    assert drawn.shape == (COUNT, 2)
+    torch.testing.assert_close(drawn.mean(0), torch.tensor([0.5, 0.0]), atol=0.01, rtol=0)
+    torch.testing.assert_close(drawn.var(0), torch.tensor([1 / 12, 16 / 12]), atol=0, rtol=0.01)
 
 
 @pytest.mark.parametrize("shape", [1.0, 2.5, 40.0])

@@ -1,6 +1,7 @@
 """Classical learners of Bernoulli bandits whose arms are uniform on [0, 1] a priori, whatever the split."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import final
 
 import torch
@@ -11,6 +12,9 @@ from metarl import bandit_index, bandit_theory, draws, seeding
 from metarl.agent import AdaptivePolicy, PrivilegedPolicy
 from metarl.tasks import TaskDistribution, Tasks
 from metarl.trajectories import Transition
+
+# from the numbers of the arms [N, arms] (bandit_theory.arm_number) and the pulls left [N], at least 1, the arm [N]
+Plan = Callable[[Tensor, Tensor], Tensor]
 
 
 def check_bandit(distribution: TaskDistribution) -> None:
@@ -146,53 +150,48 @@ class ThompsonSampling(BanditLearner):
         return draws.beta(self.successes + 1.0, self.failures + 1.0, self.generator).argmax(1)
 
 
-@final
-class Gittins(BanditLearner):
-    """The largest finite-horizon Gittins index, within .04 % of the optimum.
+class BanditPlanner(BanditLearner):
+    """Plans for `num_episodes` pulls (default: a trial) and is greedy after them; a subclass solves the plan."""
 
-    It plans for `num_episodes` pulls (default: a trial) and is greedy after them.
-    """
+    def __init__(
+        self,
+        distribution: TaskDistribution,
+        num_tasks: int,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        *,
+        num_episodes: int | None = None,
+    ) -> None:
+        super().__init__(distribution, num_tasks, device, seed)
+        self._pulls = distribution.episodes if num_episodes is None else num_episodes
+        self._plan = self.solve(self._pulls)
+
+    @abstractmethod
+    def solve(self, pulls: int) -> Plan:
+        """The plan for `pulls` pulls in all."""
+
+    @final
+    def choose(self) -> Tensor:
+        remaining = self._pulls - (self.successes + self.failures).sum(1)
+        going = remaining > 0
+        numbers = bandit_theory.arm_number(self.successes, self.failures) * going[:, None]
+        return torch.where(going, self._plan(numbers, remaining.clamp(min=1)), self.posterior_means.argmax(1))
+
+
+@final
+class Gittins(BanditPlanner):
+    """The largest finite-horizon Gittins index, within .04 % of the optimum."""
 
     check = staticmethod(check_bandit)
 
-    def __init__(
-        self,
-        distribution: TaskDistribution,
-        num_tasks: int,
-        device: torch.device | str = "cpu",
-        seed: int = 0,
-        *,
-        num_episodes: int | None = None,
-    ) -> None:
-        super().__init__(distribution, num_tasks, device, seed)
-        horizon = distribution.episodes if num_episodes is None else num_episodes
-        self._table = bandit_index.index_table(horizon).to(device)
-
-    def choose(self) -> Tensor:
-        numbers, remaining = planned(self, self._table.horizon)
-        index = self._table(numbers, remaining.clamp(min=1))
-        return torch.where(remaining[:, None] > 0, index, self.posterior_means.float()).argmax(1)
+    def solve(self, pulls: int) -> Plan:
+        index = bandit_index.index_table(pulls).to(self.device)
+        return lambda numbers, remaining: index(numbers, remaining).argmax(1)
 
 
 @final
-class BayesOptimalBandit(BanditLearner):
-    """The exact Bayes-optimal policy by dynamic programming, for bandits with few states.
-
-    It plans for `num_episodes` pulls (default: a trial) and is greedy after them.
-    """
-
-    def __init__(
-        self,
-        distribution: TaskDistribution,
-        num_tasks: int,
-        device: torch.device | str = "cpu",
-        seed: int = 0,
-        *,
-        num_episodes: int | None = None,
-    ) -> None:
-        super().__init__(distribution, num_tasks, device, seed)
-        horizon = distribution.episodes if num_episodes is None else num_episodes
-        self._solution = bandit_theory.solve(self.successes.shape[1], horizon).to(device)
+class BayesOptimalBandit(BanditPlanner):
+    """The exact Bayes-optimal policy by dynamic programming, for bandits with few states."""
 
     @staticmethod
     def check(distribution: TaskDistribution) -> None:
@@ -202,9 +201,9 @@ class BayesOptimalBandit(BanditLearner):
         if not bandit_theory.solvable(arms, distribution.episodes):
             raise ValueError(f"{arms} arms and {distribution.episodes} pulls have too many states to be solved exactly")
 
-    def choose(self) -> Tensor:
-        numbers, remaining = planned(self, self._solution.horizon)
-        return torch.where(remaining > 0, self._solution.choose(numbers), self.posterior_means.argmax(1))
+    def solve(self, pulls: int) -> Plan:
+        solution = bandit_theory.solve(self.successes.shape[1], pulls).to(self.device)
+        return lambda numbers, remaining: solution.choose(numbers)
 
 
 @final
@@ -235,10 +234,3 @@ class KnownBestArm(PrivilegedPolicy):
 
     def observe(self, transition: Transition) -> None:
         """Nothing to learn."""
-
-
-def planned(learner: BanditLearner, horizon: int) -> tuple[Tensor, Tensor]:
-    """Arm numbers `[N, arms]` and the pulls left `[N]`; where none are left the arms count as fresh."""
-    remaining = horizon - (learner.successes + learner.failures).sum(1)
-    numbers = bandit_theory.arm_number(learner.successes, learner.failures)
-    return numbers * (remaining > 0)[:, None], remaining

@@ -1,24 +1,24 @@
 """RL² (Duan et al. 2016, arXiv 1611.02779): an agent whose memory is its learning algorithm, meta-trained with PPO."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
 
-from metarl import losses, seeding
+from metarl import seeding
 from metarl.agent import Agent
 from metarl.agents import expert
 from metarl.agents.imitation import Supervised
 from metarl.agents.in_context import Actor, InContextPolicy
+from metarl.agents.trial_ppo import Batch, TrialPPO
 from metarl.checkpoints import adam_state, check_tensors, load_adam_state
 from metarl.critic import TrialCritic
 from metarl.memory import Memory, RecurrentMemory, TransformerMemory
 from metarl.recall import Recall
-from metarl.returns import gae
 from metarl.rollouts import StochasticPolicy, collect
-from metarl.schedules import factor_of_reach, growing_steps, linear_decay
+from metarl.schedules import growing_steps, linear_decay
 from metarl.tasks import TaskDistribution
 from metarl.trajectories import Context, Trajectories
 from metarl.vector import TaskVectorEnv
@@ -79,13 +79,7 @@ class RL2Options:
         for name in ("width", "layers", "heads", "window", "batch_steps", "epochs", "minibatches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in (
-            "learning_rate",
-            "clip",
-            "max_gradient_norm",
-            "discount_reach",
-            "imitation_temperature",
-        ):
+        for name in ("learning_rate", "clip", "max_gradient_norm", "discount_reach", "imitation_temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         for name in ("trace", "warmup", "imitation", "growth"):
@@ -125,17 +119,20 @@ class RL2(Agent):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeding.stream_seed(seed, "parameters"))
             self.actor = _actor(distribution, self.options)
-            probe = distribution.sample(1000, seeding.generator(seed, "task scale")).vector()
-            self.critic = TrialCritic(
-                distribution.observation_space,
-                self.options.width,
-                probe if self.options.privileged_critic else None,
-                max(64, self.options.width),
-            )
+            self.critic = _critic(distribution, self.options, seeding.generator(seed, "task scale"))
         self.actor.to(self.device)
         self.critic.to(self.device)
         parameters = [*self.actor.parameters(), *self.critic.parameters()]
         self.optimiser = torch.optim.Adam(parameters, lr=0.0, eps=1e-5, fused=True)
+        self._ppo = TrialPPO(
+            self.actor,
+            self.critic,
+            self.trial_steps,
+            self.options.discount_reach,
+            self.options.trace,
+            self.options.clip,
+            self.options.segment,
+        )
 
     def policy(self, num_tasks: int, deterministic: bool = True, seed: int = 0) -> InContextPolicy:
         return InContextPolicy(self.actor, num_tasks, deterministic, seed)
@@ -145,7 +142,7 @@ class RL2(Agent):
 
     def update(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
         trajectories, advice = self._collect(progress, on_step)
-        batch, value_error = self._assess(trajectories, advice)
+        batch, value_error = self._ppo.assess(trajectories, advice)
         metrics = self._optimise(batch, progress)
         self.actor.update(trajectories)
         self.critic.observation.update(trajectories.observations)
@@ -193,44 +190,17 @@ class RL2(Agent):
         first = max(self.distribution.horizon, SHORTEST_TRIAL)
         return growing_steps(progress, self.trial_steps, first, self.options.growth)
 
-    @torch.no_grad()
-    def _assess(self, trajectories: Trajectories, advice: Tensor | None) -> tuple["Batch", float]:
-        """What PPO learns from in a batch, and the share of the returns' variance that the critic did not explain."""
-        steps = trajectories.num_steps
-        time_left = (steps - torch.arange(steps, device=self.device)) / self.trial_steps
-        context, tasks = trajectories.context(), trajectories.tasks.vector()
-        values = []
-        for part in torch.split(torch.arange(trajectories.num_trials, device=self.device), max(1, 65_536 // steps)):
-            memory, _, _ = self.actor(context[part])
-            values.append(self.critic(memory, context.observation[part], time_left, tasks[part]))
-        value = self.critic.denormalised(torch.cat(values))
-        discount = factor_of_reach(self.options.discount_reach * steps)
-        advantage = gae(trajectories.rewards, value, discount, self.options.trace)
-        returns = advantage + value
-        self.critic.update(returns)
-        batch = Batch(
-            context,
-            trajectories.actions,
-            trajectories.log_probs,
-            losses.normalised(advantage),
-            self.critic.normalised(returns),
-            tasks,
-            time_left,
-            advice,
-        )
-        return batch, (advantage.var() / returns.var().clamp(min=1e-8)).item()
-
-    def _optimise(self, batch: "Batch", progress: float) -> dict[str, float]:
+    def _optimise(self, batch: Batch, progress: float) -> dict[str, float]:
         """Epochs of minibatches of whole trials; returns the means of what was measured on the way."""
         options = self.options
         rate = options.learning_rate * linear_decay(progress, options.warmup)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
+        entropy_weight = options.entropy * linear_decay(progress) if batch.advice is None else 0.0
         stream = self._stream("minibatches")
         rows: list[Tensor] = []
         for _ in range(options.epochs):
             order = torch.randperm(len(batch.old_log_prob), generator=stream, device=self.device)
-            entropy_weight = options.entropy * linear_decay(progress) if batch.advice is None else 0.0
             rows += [self._gradient_step(batch, part, entropy_weight) for part in order.chunk(options.minibatches)]
         policy_loss, value_loss, entropy, kl = torch.stack(rows).mean(0).tolist()
         return {
@@ -241,17 +211,10 @@ class RL2(Agent):
             "train/learning_rate": rate,
         }
 
-    def _gradient_step(self, batch: "Batch", part: Tensor, entropy_weight: float) -> Tensor:
-        """One step on the trials at `part`; gradients of all segments add up. Returns losses, entropy and KL [4]."""
+    def _gradient_step(self, batch: Batch, part: Tensor, entropy_weight: float) -> Tensor:
+        """One step on the trials at `part`. Returns policy loss, value loss, entropy and KL [4]."""
         self.optimiser.zero_grad()
-        past, measured = (None, None), torch.zeros(4, device=self.device)
-        steps = batch.old_log_prob.shape[1]
-        for window in _segments(steps, self.options.segment):
-            share = (window.stop - window.start) / steps
-            terms, past = self._losses(batch, part, window, past)
-            policy_loss, value_loss, entropy, _ = terms
-            (share * (policy_loss + value_loss - entropy_weight * entropy)).backward()
-            measured += share * torch.stack(terms).detach()
+        measured = self._ppo.backward(batch, part, entropy_weight)
         if not torch.isfinite(measured).all():
             raise FloatingPointError(f"update {self.updates}: losses are not finite: {measured.tolist()}")
         nn.utils.clip_grad_norm_(self.actor.parameters(), self.options.max_gradient_norm)
@@ -259,47 +222,8 @@ class RL2(Agent):
         self.optimiser.step()
         return measured
 
-    def _losses(self, batch: "Batch", part: Tensor, window: slice, past: Any) -> tuple[list[Tensor], Any]:
-        """Policy loss, value loss, entropy and KL of one segment of the trials at `part`, and the past after it."""
-        context = batch.context[part, window]
-        memory, parameters, past = self.actor(context, past)
-        log_prob = self.actor.head.log_prob(parameters, batch.action[part, window])
-        old_log_prob = batch.old_log_prob[part, window]
-        if batch.advice is None:
-            advantage = batch.advantage[part, window]
-            policy_loss = losses.clipped_surrogate(log_prob, old_log_prob, advantage, self.options.clip)
-        else:
-            policy_loss = self.actor.head.cross_entropy(parameters, batch.advice[part, window]).mean()
-        value = self.critic(memory, context.observation, batch.time_left[window], batch.task_vector[part])
-        return [
-            policy_loss,
-            losses.squared_error(value, batch.target[part, window]),
-            self.actor.head.entropy(parameters).mean(),
-            losses.approximate_kl(log_prob.detach(), old_log_prob),
-        ], past
-
     def _stream(self, name: str) -> torch.Generator:
         return seeding.generator(self.seed, name, self.updates, device=self.device)
-
-
-@final
-@dataclass(frozen=True)
-class Batch:
-    """What PPO learns from: B trials of T steps."""
-
-    context: Context
-    action: Tensor  # [B, T, ...]
-    old_log_prob: Tensor  # [B, T]
-    advantage: Tensor  # [B, T] mean 0, deviation 1
-    target: Tensor  # [B, T] normalised value targets
-    task_vector: Tensor  # [B, D]
-    time_left: Tensor  # [T] as a share of a whole trial
-    advice: Tensor | None  # [B, T, A] or [B, T, ...] what the expert would have done: imitate it; None: reinforce
-
-
-def _segments(steps: int, length: int | None) -> Iterator[slice]:
-    for start in range(0, steps, length or steps):
-        yield slice(start, min(start + (length or steps), steps))
 
 
 def _actor(distribution: TaskDistribution, options: RL2Options) -> Actor:
@@ -307,6 +231,11 @@ def _actor(distribution: TaskDistribution, options: RL2Options) -> Actor:
     if options.recall:
         recall = Recall(space, options.width, options.heads, options.window)
     return Actor(space, distribution.action_space, recall, _memory(options), options.width)
+
+
+def _critic(distribution: TaskDistribution, options: RL2Options, generator: torch.Generator) -> TrialCritic:
+    tasks = distribution.sample(1000, generator).vector() if options.privileged_critic else None
+    return TrialCritic(distribution.observation_space, options.width, tasks, max(64, options.width))
 
 
 def _memory(options: RL2Options) -> Memory:

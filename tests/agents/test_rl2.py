@@ -52,6 +52,16 @@ def test_the_ratio_is_1_at_the_first_gradient_step_and_moves_after_it() -> None:
     assert later["train/approximate_kl"] > 1e-5
 
 
+def test_losses_that_are_not_finite_end_training_and_leave_the_weights_alone() -> None:
+    agent = made(learning_rate=1e-2)
+    with torch.no_grad():
+        agent.critic.time.weight.fill_(torch.inf)
+    before = {name: value.clone() for name, value in agent.state().items()}
+    with pytest.raises(FloatingPointError, match="update 0: losses are not finite"):
+        agent.update(0.5, lambda env: None)
+    assert all(torch.equal(value, before[name]) for name, value in agent.state().items() if name.startswith("actor."))
+
+
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_gradients_of_one_segment_equal_those_of_whole_trials(memory: str) -> None:
     """Truncation at the trial's own length changes nothing; a shorter one changes only the gradient."""

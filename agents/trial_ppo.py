@@ -1,0 +1,120 @@
+"""PPO over whole trials (Schulman et al. 2017, arXiv 1707.06347), and the imitation of an expert that may go before."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from metarl import losses
+from metarl.agents.in_context import Actor
+from metarl.critic import TrialCritic
+from metarl.returns import gae
+from metarl.schedules import factor_of_reach
+from metarl.trajectories import Context, Trajectories
+
+STEPS_AT_ONCE = 65_536  # valued in one forward, so that memory does not grow with the batch
+
+
+@final
+@dataclass(frozen=True)
+class Batch:
+    """What PPO learns from: B trials of T steps."""
+
+    context: Context
+    action: Tensor  # [B, T, ...]
+    old_log_prob: Tensor  # [B, T]
+    advantage: Tensor  # [B, T] mean 0, deviation 1
+    target: Tensor  # [B, T] normalised value targets
+    task_vector: Tensor  # [B, D]
+    time_left: Tensor  # [T] as a share of a whole trial
+    advice: Tensor | None  # [B, T, A] or [B, T, ...] what the expert would have done: imitate it; None: reinforce
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class TrialPPO:
+    """From trials to gradients: assesses what was lived through, then adds up the gradients of actor and critic."""
+
+    actor: Actor
+    critic: TrialCritic
+    trial_steps: int  # of a whole trial
+    discount_reach: float  # of the discount, in trials
+    trace: float  # GAE's lambda
+    clip: float
+    segment: int | None  # steps through which gradients flow back; None: whole trials
+
+    @torch.no_grad()
+    def assess(self, trajectories: Trajectories, advice: Tensor | None) -> tuple[Batch, float]:
+        """What to learn from a batch, and the share of the returns' variance that the critic did not explain.
+
+        Moves the critic's units towards those of the returns.
+        """
+        steps, device = trajectories.num_steps, trajectories.rewards.device
+        time_left = (steps - torch.arange(steps, device=device)) / self.trial_steps
+        context, tasks = trajectories.context(), trajectories.tasks.vector()
+        value = self._values(context, time_left, tasks)
+        discount = factor_of_reach(self.discount_reach * steps)
+        advantage = gae(trajectories.rewards, value, discount, self.trace)
+        returns = advantage + value
+        self.critic.update(returns)
+        batch = Batch(
+            context,
+            trajectories.actions,
+            trajectories.log_probs,
+            losses.normalised(advantage),
+            self.critic.normalised(returns),
+            tasks,
+            time_left,
+            advice,
+        )
+        return batch, (advantage.var() / returns.var().clamp(min=1e-8)).item()
+
+    def backward(self, batch: Batch, part: Tensor, entropy_weight: float) -> Tensor:
+        """Add the gradients of the trials at `part`, segment by segment.
+
+        Returns policy loss, value loss, entropy and KL `[4]`.
+        """
+        steps = batch.old_log_prob.shape[1]
+        past, measured = (None, None), torch.zeros(4, device=batch.old_log_prob.device)
+        for window in _segments(steps, self.segment):
+            share = (window.stop - window.start) / steps
+            terms, past = self._losses(batch, part, window, past)
+            policy_loss, value_loss, entropy, _ = terms
+            (share * (policy_loss + value_loss - entropy_weight * entropy)).backward()
+            measured += share * torch.stack(terms).detach()
+        return measured
+
+    def _values(self, context: Context, time_left: Tensor, tasks: Tensor) -> Tensor:
+        """Values `[B, T]` in units of reward, some trials at a time."""
+        num_trials, steps = context.started.shape
+        values = []
+        for part in torch.split(torch.arange(num_trials, device=tasks.device), max(1, STEPS_AT_ONCE // steps)):
+            memory, _, _ = self.actor(context[part])
+            values.append(self.critic(memory, context.observation[part], time_left, tasks[part]))
+        return self.critic.denormalised(torch.cat(values))
+
+    def _losses(self, batch: Batch, part: Tensor, window: slice, past: Any) -> tuple[list[Tensor], Any]:
+        """Policy loss, value loss, entropy and KL of one segment of the trials at `part`, and the past after it."""
+        context = batch.context[part, window]
+        memory, parameters, past = self.actor(context, past)
+        log_prob = self.actor.head.log_prob(parameters, batch.action[part, window])
+        old_log_prob = batch.old_log_prob[part, window]
+        if batch.advice is None:
+            advantage = batch.advantage[part, window]
+            policy_loss = losses.clipped_surrogate(log_prob, old_log_prob, advantage, self.clip)
+        else:
+            policy_loss = self.actor.head.cross_entropy(parameters, batch.advice[part, window]).mean()
+        value = self.critic(memory, context.observation, batch.time_left[window], batch.task_vector[part])
+        return [
+            policy_loss,
+            losses.squared_error(value, batch.target[part, window]),
+            self.actor.head.entropy(parameters).mean(),
+            losses.approximate_kl(log_prob.detach(), old_log_prob),
+        ], past
+
+
+def _segments(steps: int, length: int | None) -> Iterator[slice]:
+    for start in range(0, steps, length or steps):
+        yield slice(start, min(start + (length or steps), steps))

@@ -1,0 +1,100 @@
+"""What PPO learns from a batch, against closed forms; gradients do not depend on how trials are cut."""
+
+import pytest
+import torch
+from torch import Tensor
+
+import metarl
+from metarl import losses, seeding
+from metarl.agents.in_context import Actor, InContextPolicy
+from metarl.agents.trial_ppo import Batch, TrialPPO
+from metarl.critic import TrialCritic
+from metarl.memory import RecurrentMemory
+from metarl.rollouts import collect
+from metarl.trajectories import Trajectories
+
+BANDIT = metarl.make("bernoulli-bandit", arms=3, pulls=6)
+TRIALS = 8
+
+
+def ppo(segment: int | None = None, trace: float = 1.0) -> TrialPPO:
+    """A learner whose parameters are the same at every call; whole trials are twice as long as those played here."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        actor = Actor(BANDIT.observation_space, BANDIT.action_space, None, RecurrentMemory("gru", 8, 1), 8)
+        critic = TrialCritic(BANDIT.observation_space, 8, None, 8)
+    return TrialPPO(actor, critic, trial_steps=12, discount_reach=10.0, trace=trace, clip=0.2, segment=segment)
+
+
+def played(learner: TrialPPO) -> Trajectories:
+    env = BANDIT.vector_env(TRIALS)
+    env.set_tasks(BANDIT.sample(TRIALS, seeding.generator(0)))
+    return collect(InContextPolicy(learner.actor, TRIALS, deterministic=False, seed=0), env, 6, seed=0)
+
+
+def assessed(learner: TrialPPO, advice: Tensor | None = None) -> Batch:
+    return learner.assess(played(learner), advice)[0]
+
+
+def gradients(learner: TrialPPO, batch: Batch, *parts: Tensor) -> Tensor:
+    for part in parts:
+        learner.backward(batch, part, 0.01)
+    modules = (learner.actor, learner.critic)
+    return torch.cat([p.grad.flatten() for m in modules for p in m.parameters() if p.grad is not None])
+
+
+def test_an_untaught_critic_leaves_all_discounted_rewards_to_explain() -> None:
+    """Before its first update the critic says zero, so with trace 1 advantage and target are both the returns."""
+    learner = ppo()
+    trajectories = played(learner)
+    batch, unexplained = learner.assess(trajectories, None)
+    discount = 1 - 1 / (10 * 6)
+    returns = torch.stack([trajectories.rewards[:, t:] @ discount ** torch.arange(6.0 - t) for t in range(6)], 1)
+    expected = (returns - returns.mean()) / returns.std(correction=0)
+    torch.testing.assert_close(batch.target, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(batch.advantage, losses.normalised(returns), atol=1e-5, rtol=1e-4)
+    assert unexplained == pytest.approx(1)
+    torch.testing.assert_close(batch.time_left, torch.tensor([6, 5, 4, 3, 2, 1]) / 12)
+
+
+def test_trials_valued_in_parts_have_the_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = assessed(ppo(trace=0.9))
+    monkeypatch.setattr("metarl.agents.trial_ppo.STEPS_AT_ONCE", 18)  # three trials, and two in the last part
+    torch.testing.assert_close(assessed(ppo(trace=0.9)).target, whole.target)
+
+
+def test_before_any_step_the_ratio_is_1() -> None:
+    learner = ppo()
+    batch = assessed(learner)
+    policy_loss, _, _, kl = learner.backward(batch, torch.arange(TRIALS), 0.01)
+    assert float(policy_loss) == pytest.approx(0, abs=1e-6)  # minus the mean of the advantages
+    assert float(kl) == pytest.approx(0, abs=1e-6)
+
+
+def test_gradients_of_parts_add_up() -> None:
+    everyone = torch.arange(TRIALS)
+    learner, other = ppo(), ppo()
+    whole = gradients(learner, assessed(learner), everyone)
+    halves = gradients(other, assessed(other), everyone[::2], everyone[1::2]) / 2
+    torch.testing.assert_close(halves, whole)
+    assert whole.norm() > 0.1
+
+
+def test_losses_do_not_depend_on_the_segment_but_gradients_do() -> None:
+    """The past is carried over a segment's end, and no gradient flows back through it; a short last one counts less."""
+    everyone = torch.arange(TRIALS)
+    learner, cut = ppo(), ppo(segment=4)
+    batch, same = assessed(learner), assessed(cut)
+    torch.testing.assert_close(cut.backward(same, everyone, 0.01), learner.backward(batch, everyone, 0.01))
+    assert not torch.allclose(gradients(ppo(segment=4), same, everyone), gradients(ppo(), batch, everyone))
+
+
+def test_advice_is_imitated_whatever_was_rewarded() -> None:
+    """The policy loss is the cross-entropy to the advice: all of it on arm 2."""
+    learner = ppo()
+    advice = torch.tensor([0.0, 0.0, 1.0]).expand(TRIALS, 6, 3)
+    batch = assessed(learner, advice)
+    _, parameters, _ = learner.actor(batch.context)
+    expected = -learner.actor.head.log_prob(parameters, torch.full((TRIALS, 6), 2)).mean()
+    policy_loss = learner.backward(batch, torch.arange(TRIALS), 0.0)[0]
+    torch.testing.assert_close(policy_loss, expected.detach())

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from metarl import seeding
 from metarl.distributions import action_head
+from metarl.live_context import LiveContext
 from metarl.memory import Memory, TransformerMemory
 from metarl.networks import ContextEncoder, linear
 from metarl.recall import Recall
@@ -100,36 +101,21 @@ class InContextPolicy(StochasticPolicy):
 
     def begin(self, mask: Tensor | None = None) -> None:
         if mask is None or bool(mask.all()):
+            head = self._actor.head
+            no_action = head.mode(head(torch.zeros(self.num_tasks, head.num_outputs, device=self.device)))
             self._state = self._actor.initial_state(self.num_tasks)
-            self._previous: Transition | None = None
-            self._started = torch.zeros(self.num_tasks, device=self.device)
+            self._live = LiveContext(self.num_tasks, no_action.detach())
         else:
             self._state = self._actor.reset(self._state, mask.to(self.device))
-            self._started = self._started.masked_fill(mask.to(self.device), 0.0)
+            self._live.begin(mask)
 
     @torch.no_grad()
     def act(self, observation: Tensor) -> Tensor:
-        parameters, self._state = self._actor.step(self._context(observation), self._state)
+        parameters, self._state = self._actor.step(self._live.at(observation), self._state)
         head = self._actor.head
         action = head.mode(parameters) if self._deterministic else head.sample(parameters, self._generator)
         self._log_prob = head.log_prob(parameters, action)
         return action
 
     def observe(self, transition: Transition) -> None:
-        self._previous = transition
-        self._started = torch.ones_like(self._started)
-
-    def _context(self, observation: Tensor) -> Context:
-        started, previous = self._started, self._previous
-        if previous is None:
-            head = self._actor.head
-            action = head.mode(head(started.new_zeros(self.num_tasks, head.num_outputs)))
-            return Context(observation, torch.zeros_like(observation), torch.zeros_like(action), *[started] * 3)
-        return Context(
-            observation,
-            previous.observation,
-            previous.action,
-            previous.reward * started,
-            previous.done.float() * started,
-            started,
-        )
+        self._live.observe(transition)

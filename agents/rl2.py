@@ -113,8 +113,7 @@ class RL2(Agent):
         device: torch.device | str = "auto",
     ) -> None:
         super().__init__(distribution, options, seed=seed, device=device)
-        episodes = distribution.episodes if self.options.episodes is None else self.options.episodes
-        self.trial_steps = episodes * distribution.horizon
+        self.trial_steps = self.trial_episodes * distribution.horizon
         self._has_expert = self.options.imitation > 0 and expert(distribution, 1) is not None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeding.stream_seed(seed, "parameters"))
@@ -133,6 +132,10 @@ class RL2(Agent):
             self.options.clip,
             self.options.segment,
         )
+
+    @property
+    def trial_episodes(self) -> int:
+        return self.distribution.episodes if self.options.episodes is None else self.options.episodes
 
     def policy(self, num_tasks: int, deterministic: bool = True, seed: int = 0) -> InContextPolicy:
         return InContextPolicy(self.actor, num_tasks, deterministic, seed)

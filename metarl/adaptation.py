@@ -24,20 +24,30 @@ class Adapted:
     start: Stacked  # [N, ...] where they began
     state: Stacked  # [N, ...] what the update remembers
     steps: Tensor  # [N] taken so far
-    first_task: int = 0  # what errors call the first of these tasks
+    numbers: Tensor  # [N] what errors call these tasks
 
     @property
     def num_tasks(self) -> int:
         return len(self.steps)
 
-    def where(self, mask: Tensor, other: "Adapted") -> "Adapted":
-        """These in the tasks where `mask` [N] is true, `other` elsewhere: tasks need not step at the same time."""
+    def take(self, index: Tensor) -> "Adapted":
+        """The tasks at `index` [n]."""
         return Adapted(
-            _where(mask, self.parameters, other.parameters),
-            _where(mask, self.start, other.start),
-            _where(mask, self.state, other.state),
-            torch.where(mask, self.steps, other.steps),
-            self.first_task,
+            _take(self.parameters, index),
+            _take(self.start, index),
+            _take(self.state, index),
+            self.steps[index],
+            self.numbers[index],
+        )
+
+    def put(self, index: Tensor, others: "Adapted") -> "Adapted":
+        """These, with `others` [n] in place of the tasks at `index` [n]: tasks need not step at the same time."""
+        return Adapted(
+            _put(self.parameters, index, others.parameters),
+            _put(self.start, index, others.start),
+            _put(self.state, index, others.state),
+            self.steps.index_copy(0, index, others.steps),
+            self.numbers.index_copy(0, index, others.numbers),
         )
 
 
@@ -91,8 +101,8 @@ class InnerLoop(Generic[M]):
             raise ValueError(f"num_tasks must be at least 1, got {num_tasks}")
         own = dict(self.module.named_parameters())
         start = {name: own[name].expand(num_tasks, *own[name].shape) for name in self.names}
-        steps = torch.zeros(num_tasks, dtype=torch.int64, device=next(iter(start.values())).device)
-        return Adapted(start, start, self.update.initial_state(start), steps, first_task)
+        numbers = torch.arange(first_task, first_task + num_tasks, device=next(iter(start.values())).device)
+        return Adapted(start, start, self.update.initial_state(start), torch.zeros_like(numbers), numbers)
 
     def call(self, function: Callable[[M, Any], Any], adapted: Adapted, data: Data) -> Any:
         """`function(module, data of one task)` with each task's parameters; results `[N, ...]`."""
@@ -120,7 +130,7 @@ class InnerLoop(Generic[M]):
         parameters, state = self.update(adapted.parameters, gradients, losses, adapted.steps, adapted.state)
         for name, p in parameters.items():
             _check_finite(f"the step of {name}", p, adapted)
-        return Adapted(parameters, adapted.start, state, adapted.steps + 1, adapted.first_task)
+        return Adapted(parameters, adapted.start, state, adapted.steps + 1, adapted.numbers)
 
     def adapt(self, loss: Callable[[M, Any], Tensor], data: Sequence[Data], first_task: int = 0) -> Adapted:
         """One inner step for each of `data`, from the module's own parameters."""
@@ -178,8 +188,12 @@ def _differentiated(total: Tensor, parameters: Stacked, create_graph: bool, adap
     return {name: gradient for name, gradient in gradients.items() if gradient is not None}
 
 
-def _where(mask: Tensor, ours: Stacked, theirs: Stacked) -> Stacked:
-    return {name: torch.where(mask.view(-1, *[1] * (x.dim() - 1)), x, theirs[name]) for name, x in ours.items()}
+def _take(stacked: Stacked, index: Tensor) -> Stacked:
+    return {name: x[index] for name, x in stacked.items()}
+
+
+def _put(stacked: Stacked, index: Tensor, others: Stacked) -> Stacked:
+    return {name: x.index_copy(0, index, others[name]) for name, x in stacked.items()}
 
 
 def _check_data(adapted: Adapted, data: Data) -> None:
@@ -202,6 +216,5 @@ def _check_finite(what: str, x: Tensor, adapted: Adapted, offset: int = 0) -> No
 
 def _place(adapted: Adapted, task: int | None = None) -> str:
     if task is not None:
-        return f"inner step {int(adapted.steps[task])}, task {adapted.first_task + task}"
-    last = adapted.first_task + adapted.num_tasks - 1
-    return f"inner step {int(adapted.steps[0])}, tasks {adapted.first_task} to {last}"
+        return f"inner step {int(adapted.steps[task])}, task {int(adapted.numbers[task])}"
+    return f"inner step {int(adapted.steps[0])}, tasks {int(adapted.numbers[0])} to {int(adapted.numbers[-1])}"

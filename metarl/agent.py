@@ -86,6 +86,11 @@ class Agent(ABC):
         self._logger: Logger | None = None
         self._env: TaskVectorEnv | None = None
 
+    @property
+    def trial_episodes(self) -> int:
+        """Episodes of a trial in which what the agent was trained for shows."""
+        return self.distribution.episodes
+
     @abstractmethod
     def policy(self, num_tasks: int, deterministic: bool = True, seed: int = 0) -> AdaptivePolicy:
         """A policy that acts and adapts in `num_tasks` tasks at once with what was learned so far."""

@@ -4,8 +4,11 @@ Shapes: N tasks, R rollouts, T steps, D features of an observation, F = 2 D + 4.
 steps; `done` is true at the last step of each, and `valid` says which steps count.
 """
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from gymnasium import spaces
+from torch import Tensor, nn
 
 from metarl.surrogates import episode_cumsum
 
@@ -48,6 +51,19 @@ def linear_features(observation: Tensor, time: Tensor) -> Tensor:
     x = observation.double().clamp(-10, 10)
     t = time.double()[..., None] / 100
     return torch.cat([x, x.square(), t, t.square(), t**3, torch.ones_like(t)], -1)
+
+
+def observation_features(observation: Tensor, space: spaces.Space[Any]) -> Tensor:
+    """Observations `[..., *shape]` as vectors `[..., D]`: a Box flattened, discrete ones one-hot."""
+    if isinstance(space, spaces.Box):
+        return observation.flatten(observation.dim() - len(space.shape))
+    if isinstance(space, spaces.Discrete):
+        return nn.functional.one_hot(observation - int(space.start), int(space.n)).float()
+    if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
+        shifted = (observation - torch.as_tensor(space.start, device=observation.device)).unbind(-1)
+        counts = space.nvec.tolist()
+        return torch.cat([nn.functional.one_hot(x, n) for x, n in zip(shifted, counts, strict=True)], -1).float()
+    raise TypeError(f"a linear baseline needs Box, Discrete or flat MultiDiscrete observations, got {space}")
 
 
 def fit_linear(features: Tensor, target: Tensor, valid: Tensor) -> Tensor:

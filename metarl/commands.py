@@ -62,7 +62,7 @@ def evaluate(
         subject: A run folder, or a classical learner (see `metarl list`).
         split: train, test or ood.
         num_tasks: Tasks, one trial each.
-        num_episodes: Episodes in a trial; None: what the task distribution says.
+        num_episodes: Episodes in a trial; None: what the agent was trained for, or the task distribution says.
         seed: Seed of the tasks; every policy meets the same ones.
         distribution: Task distribution of a classical learner; for a run, another one than it was trained on.
         option: Options of that task distribution as name=value, such as: arms=5 pulls=10
@@ -78,11 +78,14 @@ def evaluate(
     if run is None:
         registry.find(subject, registry.learners(), "run folder or classical learner")
     family = _family(run, distribution, option)
-    trials = Trials(family.split(split), num_tasks, num_episodes, seed, device)
     if run is None:
+        trials = Trials(family.split(split), num_tasks, num_episodes, seed, device)
         print(adaptation_table([trials.play(trials.learner(subject), subject)]))
         return 0
     agent = load_run(run, device)
+    if num_episodes is None and distribution is None:
+        num_episodes = agent.trial_episodes
+    trials = Trials(family.split(split), num_tasks, num_episodes, seed, device)
     ours = trials.play(trials.agent(agent, stochastic), run.config.agent)
     results = [ours, *([] if alone else trials.references())]
     print(adaptation_table(results))

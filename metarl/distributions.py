@@ -93,8 +93,8 @@ class CategoricalHead(ActionHead):
 class GaussianHead(ActionHead):
     """Continuous actions: independent normals around the network's mean, in units of half the box.
 
-    The standard deviation is a free parameter of the head; means and its logarithms are the distribution's. Samples are not clipped (the environment clips), so log-probabilities
-    are those of the samples.
+    The standard deviation is a free parameter of the head, and its logarithm joins the means in the distribution's
+    parameters. Samples are not clipped (the environment clips), so log-probabilities are those of the samples.
     """
 
     def __init__(self, space: spaces.Box) -> None:

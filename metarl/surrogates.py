@@ -28,6 +28,14 @@ def likelihood_ratio(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, 
     return -valid_mean(log_ratio.exp() * advantage, valid)
 
 
+def clipped_likelihood_ratio(
+    log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: float, valid: Tensor
+) -> Tensor:
+    """`likelihood_ratio` with no gain beyond ratios of 1 ± `clip` (PPO, Schulman et al. 2017, arXiv 1707.06347)."""
+    ratio = torch.where(valid, log_prob - old_log_prob, 0.0).exp()
+    return -valid_mean(torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage), valid)
+
+
 def dice(log_prob: Tensor, advantage: Tensor, done: Tensor, valid: Tensor) -> Tensor:
     """- E[(box(W_t) - box(W_{t-1})) A_t], W_t = sum of log pi(a_k) over steps k <= t of the same episode.
 

@@ -73,14 +73,19 @@ class Trajectories:
 
     def context(self) -> Context:
         """The context `[B, T, ...]` that an agent read before each action."""
-        return Context(
-            self.observations,
-            _shifted(self.observations),
-            _shifted(self.actions),
-            _shifted(self.rewards),
-            _shifted(self.dones.float()),
-            _shifted(torch.ones_like(self.rewards)),
-        )
+        return trial_context(self.observations, self.actions, self.rewards, self.dones)
+
+
+def trial_context(observation: Tensor, action: Tensor, reward: Tensor, done: Tensor) -> Context:
+    """The context of whole trials `[B, T, ...]`: at each step the observation and the step before it."""
+    return Context(
+        observation,
+        _shifted(observation),
+        _shifted(action),
+        _shifted(reward),
+        _shifted(done.float()),
+        _shifted(torch.ones_like(reward)),
+    )
 
 
 def _shifted(x: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ def test_all_tasks_at_once_equals_a_plain_loop(kind: str, estimator: str) -> Non
         torch.testing.assert_close(value, torch.stack([one[name] for one in expected]), rtol=1e-10, atol=1e-13)
     total, parameters = torch.zeros((), dtype=torch.float64), list(policy.parameters())
     for task, own in enumerate(expected):
-        alone = Adapted({name: p[None] for name, p in own.items()}, {}, {}, torch.ones(1))
+        alone = Adapted({name: p[None] for name, p in own.items()}, {}, {}, torch.ones(1), torch.zeros(1))
         total = total + inner.call(ratio_loss, alone, {k: x[task : task + 1] for k, x in data[-1].items()})[0] / TASKS
     torch.testing.assert_close(
         torch.autograd.grad(outer_loss(inner, loss, data), parameters),
@@ -172,9 +172,10 @@ def test_tasks_may_be_at_different_steps() -> None:
     inner = InnerLoop(Point(), FixedStep(0.1, 0.2), ["x"])
     with torch.no_grad():
         once = inner.step(bowl, inner.begin(2), BOWLS)
-        mixed = inner.begin(2).where(torch.tensor([True, False]), once)
+        mixed = once.put(torch.tensor([0]), inner.begin(1))
         twice = inner.step(bowl, mixed, BOWLS)
     assert twice.steps.tolist() == [1, 2]
+    assert twice.take(torch.tensor([1])).steps.tolist() == [2]
     second = once.parameters["x"][1, 0] - 0.2 * 0.5 * (once.parameters["x"][1, 0] - 5)
     torch.testing.assert_close(twice.parameters["x"][:, 0], torch.stack([torch.tensor(2 - 0.1 * 2).double(), second]))
 

@@ -7,6 +7,7 @@ import pytest
 
 import metarl
 from metarl.agents import suited
+from metarl.agents.maml import MAML, MAMLOptions
 from metarl.agents.rl2 import RL2, RL2Options
 from metarl.registry import distributions, import_attribute, learners
 from metarl.testing import check_agent
@@ -27,6 +28,14 @@ def test_rl2_keeps_the_contract(family: str, memory: Literal["transformer", "gru
     distribution = metarl.make(family)
     agent = RL2(distribution, RL2Options(memory=memory, width=16, heads=2), device=device)
     check_agent(agent, distribution)
+
+
+@pytest.mark.parametrize("network", ["feed-forward", "attention"])
+@pytest.mark.parametrize("family", ["tabular-mdp", "point-navigation"])
+def test_maml_keeps_the_contract(family: str, network: Literal["feed-forward", "attention"], device: str) -> None:
+    distribution = metarl.make(family)
+    options = MAMLOptions(network=network, width=8, tasks=2, rollouts=1, test_rollouts=1, test_steps=2)
+    check_agent(MAML(distribution, options, device=device), distribution)
 
 
 def test_rl2_keeps_the_contract_when_it_samples(device: str) -> None:

@@ -1,0 +1,285 @@
+"""MAML (Finn et al. 2017, arXiv 1703.03400) and its family: parameters from which a few gradient steps are enough."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from metarl import seeding
+from metarl.adaptation import InnerLoop
+from metarl.agent import Agent
+from metarl.agents.gradient_policy import GradientPolicy, InnerProblem, RolloutPolicy
+from metarl.agents.inner_objective import Estimator, Steps, action_parameters, inner_loss
+from metarl.agents.meta_objective import MetaObjective
+from metarl.agents.meta_updates import gradient_descent, trust_region
+from metarl.agents.policy_networks import Attentive, FeedForward, PolicyNetwork
+from metarl.checkpoints import adam_state, check_tensors, load_adam_state
+from metarl.inner_updates import FixedStep, LearnedOptimiser, StepPerLayer, StepPerParameter, Update
+from metarl.rollouts import collect
+from metarl.stacked import select_parameters, tasks_at_once
+from metarl.tasks import TaskDistribution
+from metarl.trajectories import Context, Trajectories
+from metarl.vector import TaskVectorEnv
+
+
+@dataclass(frozen=True)
+class MAMLOptions:
+    """Options of MAML. Its relatives are settings of these: see RECIPES."""
+
+    network: Literal["feed-forward", "attention"] = "feed-forward"
+    """What acts: on the present observation, or with a Transformer on the episode so far."""
+    width: int = 64
+    """Width of hidden layers or tokens."""
+    layers: int = 2
+    """Hidden layers (feed-forward, at least 2) or Transformer layers."""
+    heads: int = 2
+    """Attention heads."""
+    adapts: Literal["all", "head", "attention", "context"] = "all"
+    """What changes inside a task: all parameters, the last layer (ANIL), attention maps, a context vector (CAVIA)."""
+    context_width: int = 8
+    """Width of the context vector, if that is what adapts."""
+    update: Literal["fixed", "per-parameter", "per-layer", "learned"] = "fixed"
+    """How it changes: fixed step size, one learned for each parameter (Meta-SGD) or layer and step, learned LSTM."""
+    inner_rates: tuple[float, ...] = (0.1,)
+    """Sizes of the inner steps, the last for all that follow; where they are learned, the first is where they start."""
+    inner_steps: int = 1
+    """Gradient steps in a training trial."""
+    rollouts: int = 20
+    """Episodes in a task before each gradient step."""
+    estimator: Estimator = "likelihood-ratio"
+    """Surrogate of the inner loss; they differ in their second derivative."""
+    second_order: bool = True
+    """Differentiate through the inner steps; without it, first-order MAML."""
+    proximal: float = 0.0
+    """Weight of the squared distance to the initial parameters in the inner loss."""
+    outer: Literal["trpo", "ppo", "policy-gradient", "reptile"] = "trpo"
+    """How the initial parameters learn."""
+    tasks: int = 40
+    """Tasks in each update."""
+    max_kl: float = 0.01
+    """TRPO: largest mean KL divergence of an update."""
+    learning_rate: float = 1e-3
+    """Adam's step size (all but TRPO)."""
+    epochs: int = 5
+    """PPO: gradient steps on each batch."""
+    clip: float = 0.3
+    """PPO: clip range."""
+    inner_kl: float = 0.0
+    """Weight of the KL divergence from the policies that collected the inner rollouts (ProMP)."""
+    credit: float = 0.0
+    """Weight of the credit that exploration gets for the return after adaptation (E-MAML)."""
+    discount: float = 0.99
+    """Discount per step."""
+    trace: float = 1.0
+    """GAE's lambda over the linear baseline."""
+    test_rollouts: int | None = None
+    """Episodes before each gradient step in a test trial; None: as in training."""
+    test_steps: int | None = None
+    """Gradient steps in a test trial; None: as in training."""
+
+    def __post_init__(self) -> None:
+        for name in ("width", "heads", "inner_steps", "rollouts", "tasks", "epochs", "context_width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.layers < (2 if self.network == "feed-forward" else 1):
+            raise ValueError(f"layers must be at least 2 (feed-forward) or 1 (attention), got {self.layers}")
+        if not self.inner_rates or min(self.inner_rates) <= 0:
+            raise ValueError(f"inner_rates must be positive step sizes, got {self.inner_rates}")
+        for name in ("max_kl", "learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("discount", "trace"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        if (self.adapts == "attention") != (self.network == "attention") and self.adapts in ("attention", "context"):
+            raise ValueError(f"adapts={self.adapts} does not suit network={self.network}")
+
+
+RECIPES = {
+    "maml-trpo": MAMLOptions(),
+    "fomaml": MAMLOptions(second_order=False),
+    "promp": MAMLOptions(outer="ppo", inner_kl=5e-4),
+    "e-maml": MAMLOptions(credit=1.0),
+    "anil": MAMLOptions(adapts="head"),
+    "meta-sgd": MAMLOptions(update="per-parameter"),
+    "cavia": MAMLOptions(adapts="context"),
+    "reptile": MAMLOptions(outer="reptile", second_order=False),
+}
+
+
+@final
+class MAML(Agent):
+    """MAML: meta-learns parameters that adapt to a task by policy gradient; ProMP, ANIL, CAVIA and others by options.
+
+    >>> import metarl
+    >>> agent = MAML(metarl.make("point-navigation"), MAMLOptions(tasks=2, rollouts=2), device="cpu")
+    >>> agent.learn(800).policy(num_tasks=3).act(torch.zeros(3, 2)).shape
+    torch.Size([3, 2])
+    """
+
+    Options = MAMLOptions
+    options: MAMLOptions
+
+    def __init__(
+        self,
+        distribution: TaskDistribution,
+        options: MAMLOptions | None = None,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "auto",
+    ) -> None:
+        super().__init__(distribution, options, seed=seed, device=device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seeding.stream_seed(seed, "parameters"))
+            self.network = _network(distribution, self.options).to(self.device)
+            adapts = _patterns(self.network, self.options.adapts)
+            update = _update(self.network, adapts, self.options).to(self.device)
+        self.inner = InnerLoop(
+            self.network,
+            update,
+            adapts,
+            second_order=self.options.second_order,
+            proximal=self.options.proximal,
+        )
+        self.loss = inner_loss(self.options.estimator)
+        self.optimiser = torch.optim.Adam(self._parameters(), lr=self.options.learning_rate, fused=True)
+
+    @property
+    def trial_episodes(self) -> int:
+        """All that the inner steps learn from, and as much again after the last."""
+        problem = self._test_problem()
+        return problem.rollouts * (problem.steps + 1)
+
+    def policy(self, num_tasks: int, deterministic: bool = True, seed: int = 0) -> GradientPolicy:
+        return GradientPolicy(self._test_problem(), num_tasks, deterministic, seed)
+
+    def attention_weights(self, context: Context) -> Tensor | None:
+        return None
+
+    def update(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
+        rollouts, lessons = self._collect(on_step)
+        metrics = self._learn(rollouts, lessons)
+        for trajectories in rollouts:
+            self.network.update(trajectories)
+        returns = [_episode_return(trajectories).item() for trajectories in rollouts]
+        return {
+            **{f"rollout/return_after_{step}_steps": value for step, value in enumerate(returns[:-1])},
+            "rollout/return_adapted": returns[-1],
+            **metrics,
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        state = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        state |= {f"update.{name}": tensor for name, tensor in self.inner.update.state_dict().items()}
+        return state | adam_state(self.optimiser)
+
+    def load_state(self, state: Mapping[str, Tensor], source: str) -> None:
+        check_tensors(source, state, self.state())
+        for prefix, module in (("network.", self.network), ("update.", self.inner.update)):
+            module.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        load_adam_state(self.optimiser, state)
+
+    def _collect(self, on_step: Callable[[TaskVectorEnv], None]) -> tuple[list[Trajectories], list[dict[str, Tensor]]]:
+        """Rollouts before every inner step and after the last, and what each teaches."""
+        tasks, problem = self.options.tasks, self._problem(self.options.rollouts, self.options.inner_steps)
+        if self._env is None:
+            self._env = self.distribution.vector_env(tasks * problem.rollouts, self.device)
+        env = self._env
+        stream = seeding.generator(self.seed, "tasks", self.updates, device=self.device)
+        env.set_tasks(self.distribution.sample(tasks, stream).repeat(problem.rollouts))
+        rollouts, lessons = [], []
+        with torch.no_grad():
+            adapted = self.inner.begin(tasks)
+            for step in range(problem.steps + 1):
+                seeds = (seeding.stream_seed(self.seed, name, self.updates, step) for name in ("act", "environment"))
+                policy = RolloutPolicy(problem, adapted, problem.rollouts, next(seeds))
+                trajectories = collect(
+                    policy, env, self.distribution.horizon, seed=next(seeds), on_step=lambda: on_step(env)
+                )
+                data = problem.lesson(Steps.of(trajectories, self.network.reads_past), tasks)
+                lessons.append({**data, "old_parameters": self.inner.call(action_parameters, adapted, data)})
+                rollouts.append(trajectories)
+                if step < problem.steps or self.options.outer == "reptile":
+                    adapted = self.inner.step(self.loss, adapted, data, self._chunk())
+        self._reached = adapted
+        return rollouts, lessons
+
+    def _learn(self, rollouts: list[Trajectories], lessons: list[dict[str, Tensor]]) -> dict[str, float]:
+        options = self.options
+        if options.outer == "reptile":
+            return self._towards_adapted()
+        returns = rollouts[-1].rewards.sum(1).view(options.tasks, -1).mean(1)
+        objective = MetaObjective(
+            self.inner,
+            self.loss,
+            lessons,
+            returns,
+            clip=options.clip if options.outer == "ppo" else None,
+            inner_kl=options.inner_kl,
+            credit=options.credit,
+        )
+        if options.outer == "trpo":
+            return trust_region(objective, self._parameters(), options.max_kl, self._chunk())
+        epochs = options.epochs if options.outer == "ppo" else 1
+        return gradient_descent(objective, self.optimiser, self._parameters(), epochs, self._chunk())
+
+    def _towards_adapted(self) -> dict[str, float]:
+        """Reptile (Nichol et al. 2018, arXiv 1803.02999): towards the mean of the parameters that tasks arrived at."""
+        for name, parameter in self.network.named_parameters():
+            if name in self._reached.parameters:
+                parameter.grad = parameter.detach() - self._reached.parameters[name].mean(0)
+        self.optimiser.step()
+        return {}
+
+    def _parameters(self) -> list[nn.Parameter]:
+        """What the outer loop trains: all but a context vector, which every task starts at zero."""
+        own = [p for name, p in self.network.named_parameters() if name != "context.value"]
+        return [*own, *self.inner.update.parameters()]
+
+    def _problem(self, rollouts: int, steps: int) -> InnerProblem:
+        return InnerProblem(
+            self.distribution, self.inner, self.loss, rollouts, steps, self.options.discount, self.options.trace
+        )
+
+    def _test_problem(self) -> InnerProblem:
+        options = self.options
+        rollouts = options.rollouts if options.test_rollouts is None else options.test_rollouts
+        return self._problem(rollouts, options.inner_steps if options.test_steps is None else options.test_steps)
+
+    def _chunk(self) -> int:
+        return tasks_at_once(self.options.rollouts * self.distribution.horizon, self.device)
+
+
+def _episode_return(trajectories: Trajectories) -> Tensor:
+    """The mean return of an episode, episodes that the end of the rollout cut short included."""
+    return trajectories.rewards.sum() / (trajectories.dones[:, :-1].sum() + trajectories.num_trials)
+
+
+def _network(distribution: TaskDistribution, options: MAMLOptions) -> PolicyNetwork:
+    spaces = (distribution.observation_space, distribution.action_space)
+    if options.network == "attention":
+        return Attentive(*spaces, options.width, options.layers, options.heads, distribution.horizon)
+    context_width = options.context_width if options.adapts == "context" else 0
+    return FeedForward(*spaces, options.width, options.layers, context_width)
+
+
+def _patterns(network: PolicyNetwork, adapts: str) -> tuple[str, ...]:
+    """Names of the parameters that change inside a task."""
+    head = ("output.*", *(f"head.{name}" for name, _ in network.head.named_parameters()))
+    patterns = {"all": ("*",), "head": head, "attention": ("*.query_key_value.*",), "context": ("context.value",)}
+    return patterns[adapts]
+
+
+def _update(network: PolicyNetwork, adapts: tuple[str, ...], options: MAMLOptions) -> Update:
+    names = select_parameters(network, adapts)
+    own = dict(network.named_parameters())
+    first = options.inner_rates[0]
+    if options.update == "fixed":
+        return FixedStep(*options.inner_rates)
+    if options.update == "per-parameter":
+        return StepPerParameter({name: own[name] for name in names}, first)
+    if options.update == "per-layer":
+        return StepPerLayer(names, options.inner_steps, first)
+    return LearnedOptimiser(first)

@@ -1,0 +1,66 @@
+"""Outer-loop updates of gradient-based meta-RL: how the parameters before adaptation follow their objective."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from metarl.adaptation import mean_meta_gradient
+from metarl.agents.meta_objective import MetaObjective
+from metarl.stacked import task_chunks
+from metarl.trust_region import curvature_product, damped, flatten, natural_step, trust_region_step
+
+DAMPING = 1e-5
+
+
+def gradient_descent(
+    objective: MetaObjective,
+    optimiser: torch.optim.Optimizer,
+    parameters: Sequence[nn.Parameter],
+    epochs: int,
+    chunk: int,
+) -> dict[str, float]:
+    """`epochs` steps of `optimiser`; returns what to log. FloatingPointError instead of a step that is not finite."""
+    for _ in range(epochs):
+        _, gradients = mean_meta_gradient(lambda part: objective(part)[0], objective.num_tasks, parameters, chunk)
+        if not all(gradient.isfinite().all() for gradient in gradients):
+            raise FloatingPointError("the meta-gradient is not finite")
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        optimiser.step()
+    loss, kl = _evaluated(objective, chunk)
+    return {"train/outer_loss": loss, "train/outer_kl": kl}
+
+
+def trust_region(
+    objective: MetaObjective, parameters: Sequence[nn.Parameter], max_kl: float, chunk: int
+) -> dict[str, float]:
+    """One step of TRPO; the parameters stay as they are, bit for bit, if the line search finds nothing better."""
+    parts = list(task_chunks(objective.num_tasks, chunk))
+    losses, outputs = zip(*(objective(part) for part in parts), strict=True)
+    loss = torch.cat(losses).mean()
+
+    def divergence(new: Sequence[Tensor]) -> Tensor:
+        each = [objective.divergence(parameters, part) for parameters, part in zip(new, parts, strict=True)]
+        return torch.cat(each).mean()
+
+    gradient = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
+    product = damped(curvature_product(outputs, divergence, parameters), DAMPING)
+    step = natural_step(product, flatten(gradient), max_kl)
+    search = trust_region_step(parameters, step, lambda: _evaluated(objective, chunk), loss.item(), max_kl)
+    return {
+        "train/outer_loss": search.loss if search.accepted else loss.item(),
+        "train/outer_kl": search.kl if search.accepted else 0.0,
+        "train/backtracks": search.backtracks,
+    }
+
+
+@torch.no_grad()
+def _evaluated(objective: MetaObjective, chunk: int) -> tuple[float, float]:
+    """The mean outer loss of all tasks, and the mean KL divergence of their adapted policies."""
+    losses, divergences = [], []
+    for part in task_chunks(objective.num_tasks, chunk):
+        loss, parameters = objective(part)
+        losses.append(loss)
+        divergences.append(objective.divergence(parameters, part))
+    return torch.cat(losses).mean().item(), torch.cat(divergences).mean().item()

@@ -1,0 +1,222 @@
+"""Stable-Baselines3 on the tasks of a distribution: its vector environments, and global randomness on loan to it."""
+
+import contextlib
+import functools
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any, final
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+
+from metarl import seeding
+from metarl.gym_env import plain_space
+from metarl.tasks import TaskDistribution, Tasks
+from metarl.vector import TaskVectorEnv
+
+Infos = list[dict[str, Any]]
+
+
+@final
+class TaskVecEnv(VecEnv):
+    """Environments of a task distribution as Stable-Baselines3 takes them.
+
+    `tasks` are the tasks, an environment for each of them for good; or a number of environments that draw a new task
+    for every episode. `seed` (the constructor's or the method's) names the streams of tasks and dynamics, which start
+    at the next reset. Spaces and actions are counted as `Convention` says.
+
+    >>> import metarl
+    >>> from stable_baselines3 import PPO
+    >>> env = TaskVecEnv(metarl.make("grid-navigation"), tasks=4)
+    >>> PPO("MlpPolicy", env, n_steps=16, device="cpu").learn(64).num_timesteps
+    64
+
+    Raises ValueError where `tasks` are those of another family or fewer than one, where the spaces are none that
+    Stable-Baselines3 knows, and in `step` where an observation or reward is not finite, naming the environment.
+    """
+
+    def __init__(
+        self,
+        distribution: TaskDistribution,
+        tasks: Tasks | int,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if isinstance(tasks, Tasks) and tasks.space != distribution.task_space:
+            raise ValueError(f"these tasks are not tasks of {distribution.name}")
+        if isinstance(tasks, int) and tasks < 1:
+            raise ValueError(f"tasks must be at least 1, got {tasks}")
+        self.distribution = distribution
+        self.convention = Convention(distribution, device)
+        self._device = device
+        self._fixed = None if isinstance(tasks, int) else tasks
+        self._actions: Tensor | None = None
+        super().__init__(
+            tasks if isinstance(tasks, int) else len(tasks),
+            self.convention.observation_space,
+            self.convention.action_space,
+        )
+        self.seed(seed)
+
+    @functools.cached_property
+    def engine(self) -> TaskVectorEnv:
+        """The environments themselves; opened when first needed."""
+        return self.distribution.vector_env(self.num_envs, self._device)
+
+    @property
+    def tasks(self) -> Tasks:
+        """The task of every environment; RuntimeError before the first reset."""
+        return self.engine.tasks
+
+    def reset(self) -> np.ndarray:
+        seed = self._seeds[0]
+        if seed is not None:
+            self._stream = seeding.generator(seed, "tasks")
+        self.engine.set_tasks(self._new_tasks() if self._fixed is None else self._fixed)
+        engine_seed = None if seed is None else seeding.stream_seed(seed, "environment")
+        observation, _ = self.engine.reset(seed=engine_seed)
+        self._reset_seeds()
+        self._reset_options()
+        return self._array(observation)
+
+    def step_async(self, actions: np.ndarray) -> None:
+        self._actions = torch.as_tensor(actions, device=self.engine.device)
+
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, Infos]:
+        if self._actions is None:
+            raise RuntimeError("step_wait without step_async")
+        action, self._actions = self.convention.action(self._actions), None
+        observation, reward, terminated, truncated, info = self.engine.step(action)
+        rewards = _host(reward).astype(np.float32)
+        self._check("reward", rewards)
+        infos = self._infos(truncated, info)
+        done = terminated | truncated
+        if self._fixed is None and bool(done.any()):
+            self.engine.set_tasks(self._new_tasks(), done)
+            observation, _ = self.engine.reset(options={"reset_mask": done})
+        return self._array(observation), rewards, _host(done), infos
+
+    def close(self) -> None:
+        if "engine" in self.__dict__:
+            self.engine.close()
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """What the engine has under that name, for each environment: they are one batch and share everything."""
+        value = None if attr_name == "render_mode" else getattr(self.engine, attr_name)
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        raise NotImplementedError(
+            f"cannot set {attr_name!r}: these environments are one batch, not objects of their own"
+        )
+
+    def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
+        raise NotImplementedError(
+            f"no method {method_name!r}: these environments are one batch, not objects of their own"
+        )
+
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: Any = None) -> list[bool]:
+        return [False for _ in self._get_indices(indices)]
+
+    def get_images(self) -> Sequence[np.ndarray | None]:
+        return [None] * self.num_envs
+
+    def _new_tasks(self) -> Tasks:
+        return self.distribution.sample(self.num_envs, self._stream)
+
+    def _infos(self, truncated: Tensor, info: dict[str, Any]) -> Infos:
+        """One dictionary an environment, by the names that Stable-Baselines3 reads."""
+        infos: Infos = [{"TimeLimit.truncated": value} for value in truncated.tolist()]
+        last = self._array(info["final_obs"])
+        for slot in info["_final_obs"].nonzero().flatten().tolist():
+            infos[slot]["terminal_observation"] = last[slot]
+        for slot in info["_success"].nonzero().flatten().tolist() if "_success" in info else ():
+            infos[slot]["is_success"] = bool(info["success"][slot])
+        return infos
+
+    def _array(self, observation: Tensor) -> np.ndarray:
+        array = _host(self.convention.observation(observation)).astype(self.observation_space.dtype)
+        self._check("observation", array)
+        return array
+
+    def _check(self, what: str, values: np.ndarray) -> None:
+        """ValueError that names the first environment where `values` [num_envs, ...] are not finite."""
+        finite = np.isfinite(values).reshape(self.num_envs, -1).all(1)
+        if not finite.all():
+            slot = int(np.flatnonzero(~finite)[0])
+            raise ValueError(
+                f"{self.distribution.name} gave {what} {values[slot].tolist()} in environment {slot}, "
+                f"in the task {self.tasks[slot].to_json()}"
+            )
+
+
+@final
+class Convention:
+    """How Stable-Baselines3 counts: integers from 0, and actions of a Box from -1 to 1 where they are bounded.
+
+    Its Gaussian policies begin with deviation 1, so actions of any other size would be learned badly.
+    """
+
+    def __init__(self, distribution: TaskDistribution, device: torch.device | str = "cpu") -> None:
+        self.observation_space = plain_space(distribution.observation_space, "observation")
+        self.action_space = plain_space(distribution.action_space, "action")
+        self._first = torch.as_tensor(_start(distribution.observation_space), device=device)
+        self._offset = torch.as_tensor(_start(distribution.action_space), device=device)
+        self._scale = torch.ones_like(self._offset)
+        if isinstance(self.action_space, spaces.Box):
+            low, high = self.action_space.low, self.action_space.high
+            bounded = np.isfinite(low) & np.isfinite(high)
+            self._offset = torch.as_tensor(
+                np.where(bounded, low / 2 + high / 2, 0.0), dtype=torch.float32, device=device
+            )
+            self._scale = torch.as_tensor(
+                np.where(bounded, high / 2 - low / 2, 1.0), dtype=torch.float32, device=device
+            )
+            self.action_space = spaces.Box(np.where(bounded, -1, low), np.where(bounded, 1, high), dtype=np.float32)
+
+    def observation(self, observation: Tensor) -> Tensor:
+        """Observations of the family `[B, ...]` as Stable-Baselines3 counts them."""
+        return observation - self._first
+
+    def action(self, action: Tensor) -> Tensor:
+        """The family's actions `[B, ...]` for those of Stable-Baselines3."""
+        return self._offset + self._scale * action
+
+    def counted(self, action: Tensor) -> Tensor:
+        """The inverse of `action`."""
+        return (action - self._offset) / self._scale if action.is_floating_point() else action - self._offset
+
+
+@contextlib.contextmanager
+def borrowed_randomness(seed: int) -> Iterator[None]:
+    """Inside, the global random state of Python, numpy and torch starts at `seed`; after it, it is what it was.
+
+    Stable-Baselines3 draws initial weights, actions and minibatches from it, and takes no generator.
+    """
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    gpus = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng(devices=gpus):
+        try:
+            random.seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed a GPU not yet in use
+            if gpus:
+                torch.cuda.manual_seed_all(seed)
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
+
+
+def _start(space: spaces.Space[Any]) -> Any:
+    """Where a space of integers begins to count; 0 for a Box."""
+    return getattr(space, "start", 0)
+
+
+def _host(tensor: Tensor) -> np.ndarray:
+    """A copy that is nobody else's: Stable-Baselines3 writes into rewards."""
+    return np.array(tensor.cpu().numpy())

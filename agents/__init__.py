@@ -10,6 +10,7 @@ from metarl.tasks import TaskDistribution
 
 AGENTS: dict[str, str] = {
     "rl2": "metarl.agents.rl2:RL2",
+    "maml": "metarl.agents.maml:MAML",
 }
 
 LEARNERS: dict[str, str] = {

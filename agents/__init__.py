@@ -11,6 +11,7 @@ from metarl.tasks import TaskDistribution
 AGENTS: dict[str, str] = {
     "rl2": "metarl.agents.rl2:RL2",
     "maml": "metarl.agents.maml:MAML",
+    "fine-tuning": "metarl.agents.fine_tuning:FineTuning",
 }
 
 LEARNERS: dict[str, str] = {

@@ -32,6 +32,7 @@ class Tuning:
     model: PPO
     episodes: int  # before each update
     updates: int  # in a trial
+    minibatches: int  # in each pass over the steps of an update
     deterministic: bool  # whether actions are the most likely ones after the last update
     seed: int
 
@@ -118,6 +119,7 @@ class FineTunedPolicy(AdaptivePolicy):
         number = int(self._updates[slot])
         load_learner_state(self.model.policy, {name: x[slot] for name, x in self._state.items()})
         fill_rollout(self.model, lesson)
+        self.model.batch_size = -(-len(lesson.reward) // self._tuning.minibatches)
         try:
             with borrowed_randomness(seeding.stream_seed(self._tuning.seed, "minibatches", slot, number)):
                 self.model.train()

@@ -41,7 +41,7 @@ class FineTuningOptions:
     """Episodes in a task before each PPO update."""
     updates_per_trial: int = 3
     """PPO updates in a trial; then the policy stays as it is."""
-    adaptation_rate: float = 1e-3
+    adaptation_rate: float = 3e-3
     """Adam's step size inside a task."""
     width: int = 64
     """Width of the hidden layers of actor and critic."""
@@ -51,12 +51,12 @@ class FineTuningOptions:
     """Environments in pre-training, each in a new task at every episode."""
     batch_steps: int = 20_000
     """Environment steps collected for each update in pre-training."""
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     """Adam's step size in pre-training."""
-    batch_size: int = 500
-    """Steps in a minibatch, one gradient step each."""
     epochs: int = 10
     """Passes over what was collected, in every update."""
+    minibatches: int = 8
+    """Parts into which it is cut, one gradient step each."""
     discount: float = 0.99
     """Discount per step."""
     trace: float = 0.95
@@ -69,11 +69,11 @@ class FineTuningOptions:
     """Continuous actions: logarithm of the deviation at the start, in units of half the action space."""
 
     def __post_init__(self) -> None:
-        for name in ("episodes_per_update", "width", "layers", "tasks", "batch_steps", "epochs"):
+        for name in ("episodes_per_update", "width", "layers", "tasks", "epochs", "minibatches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.batch_size < 2:
-            raise ValueError(f"batch_size must be at least 2 to normalise advantages, got {self.batch_size}")
+        if self.batch_steps < 2 * self.minibatches:
+            raise ValueError(f"batch_steps must be at least 2 for each minibatch, got {self.batch_steps}")
         if self.updates_per_trial < 0 or not self.entropy >= 0:
             raise ValueError(
                 f"updates_per_trial and entropy must not be negative, got {self.updates_per_trial} and {self.entropy}"
@@ -128,12 +128,18 @@ class FineTuning(Agent):
         """
         options = self.options
         idle = TaskVecEnv(self.distribution, 1, device=self.device)  # says what the spaces are; never opened
-        model = self._ppo(idle, options.batch_size, options.adaptation_rate)
+        model = self._ppo(idle, 2 * options.minibatches, options.adaptation_rate)
         if options.adapts == "head":
             for name, parameter in model.policy.named_parameters():
                 parameter.requires_grad_(name.startswith(HEAD))
         tuning = Tuning(
-            self.distribution, model, options.episodes_per_update, options.updates_per_trial, deterministic, seed
+            self.distribution,
+            model,
+            options.episodes_per_update,
+            options.updates_per_trial,
+            options.minibatches,
+            deterministic,
+            seed,
         )
         return FineTunedPolicy(tuning, self._initial(model, num_tasks, seed))
 
@@ -172,15 +178,16 @@ class FineTuning(Agent):
     def _ppo(self, env: TaskVecEnv, steps: int, learning_rate: float) -> PPO:
         """A new PPO that collects at least `steps` steps of `env` for each update, in minibatches of one size."""
         options = self.options
-        share = options.batch_size // math.gcd(options.batch_size, env.num_envs)
+        share = options.minibatches // math.gcd(options.minibatches, env.num_envs)
+        n_steps = -(-steps // (env.num_envs * share)) * share
         with borrowed_randomness(seeding.stream_seed(self.seed, "parameters")), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "You are trying to run PPO on the GPU")  # the user chose the device
             model = PPO(
                 "MlpPolicy",
                 VecMonitor(env),
                 learning_rate=learning_rate,
-                n_steps=-(-steps // (env.num_envs * share)) * share,
-                batch_size=options.batch_size,
+                n_steps=n_steps,
+                batch_size=n_steps * env.num_envs // options.minibatches,
                 n_epochs=options.epochs,
                 gamma=options.discount,
                 gae_lambda=options.trace,

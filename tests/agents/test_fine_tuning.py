@@ -33,7 +33,7 @@ SETTINGS: dict[str, dict[str, Any]] = {"all": {}, "head": {"adapts": "head"}, "s
 
 def made(name: str = "grid-navigation", seed: int = 3, device: str = "cpu", **options: Any) -> FineTuning:
     small = FineTuningOptions(
-        width=8, tasks=4, batch_steps=120, batch_size=30, epochs=2, episodes_per_update=1, updates_per_trial=2
+        width=8, tasks=4, batch_steps=120, minibatches=4, epochs=2, episodes_per_update=1, updates_per_trial=2
     )
     return FineTuning(metarl.make(name), dataclasses.replace(small, **options), seed=seed, device=device)
 
@@ -111,7 +111,7 @@ def test_a_filled_rollout_equals_the_one_that_stable_baselines_collects(name: st
 
 
 def test_the_ratio_is_1_at_the_first_gradient_step_of_an_update() -> None:
-    policy = made("point-navigation", epochs=1, batch_size=100).policy(2)
+    policy = made("point-navigation", epochs=1, minibatches=1).policy(2)
     evaluate(policy, metarl.make("point-navigation"), 2, 2)
     logged = policy.model.logger.name_to_value
     assert abs(logged["train/approx_kl"]) < 1e-6
@@ -176,7 +176,7 @@ def test_tasks_start_from_the_pretrained_network_with_a_new_optimiser_or_from_ra
 def test_finds_the_better_arm_of_a_bandit(setting: str) -> None:
     """Arms that always and never pay, in either order; chance earns .5, and so does what pre-training can know."""
     bandit = metarl.make("bernoulli-bandit", arms=2, pulls=1)
-    fast: dict[str, Any] = {"adaptation_rate": 0.02, "epochs": 8, "batch_size": 32, "width": 8, **SETTINGS[setting]}
+    fast: dict[str, Any] = {"adaptation_rate": 0.02, "epochs": 8, "minibatches": 1, "width": 8, **SETTINGS[setting]}
     options = FineTuningOptions(episodes_per_update=32, updates_per_trial=4, **fast)
     agent = FineTuning(bandit, options, device="cpu")
     tasks = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
@@ -189,7 +189,7 @@ def test_finds_the_better_arm_of_a_bandit(setting: str) -> None:
 
 def test_pretraining_learns_what_all_tasks_share() -> None:
     bandit = metarl.make("bernoulli-bandit", arms=2).where(means=((0.8, 0.0), (1.0, 0.2)))
-    options = FineTuningOptions(width=8, batch_steps=400, batch_size=100, learning_rate=1e-2)
+    options = FineTuningOptions(width=8, batch_steps=400, minibatches=4, learning_rate=1e-2)
     agent = FineTuning(bandit, options, device="cpu").learn(4000)
     result = evaluate(agent.policy(100), bandit.split("test"), 100, 10)
     assert result.returns.mean() > 0.85
@@ -240,7 +240,7 @@ def test_a_loss_that_is_not_finite_names_task_and_update() -> None:
         ({"adapts": "tail"}, "all or head, got 'tail'"),
         ({"episodes_per_update": 0}, "episodes_per_update must be at least 1"),
         ({"updates_per_trial": -1}, "updates_per_trial"),
-        ({"batch_size": 1}, "batch_size must be at least 2"),
+        ({"batch_steps": 15}, "batch_steps must be at least 2 for each minibatch, got 15"),
         ({"learning_rate": 0.0}, "learning_rate must be positive"),
         ({"discount": 1.5}, r"discount must lie in \[0, 1\]"),
     ],

@@ -60,7 +60,9 @@ class MAMLOptions:
     """Tasks in each update."""
     max_kl: float = 0.01
     """TRPO: largest mean KL divergence of an update."""
-    learning_rate: float = 1e-3
+    curvature_share: float = 0.25
+    """TRPO: share of the tasks on which the curvature is measured."""
+    learning_rate: float = 3e-3
     """Adam's step size (all but TRPO)."""
     epochs: int = 5
     """PPO: gradient steps on each batch."""
@@ -93,6 +95,8 @@ class MAMLOptions:
         for name in ("discount", "trace"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        if not 0 < self.curvature_share <= 1:
+            raise ValueError(f"curvature_share must lie in (0, 1], got {self.curvature_share}")
         if (self.adapts == "attention") != (self.network == "attention") and self.adapts in ("attention", "context"):
             raise ValueError(f"adapts={self.adapts} does not suit network={self.network}")
 
@@ -221,7 +225,7 @@ class MAML(Agent):
             credit=options.credit,
         )
         if options.outer == "trpo":
-            return trust_region(objective, self._parameters(), options.max_kl, self._chunk())
+            return trust_region(objective, self._parameters(), options.max_kl, options.curvature_share, self._chunk())
         epochs = options.epochs if options.outer == "ppo" else 1
         return gradient_descent(objective, self.optimiser, self._parameters(), epochs, self._chunk())
 

@@ -8,7 +8,6 @@ A stopped run goes on where it was when the command is repeated. Results are in 
 
 import json
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,15 +106,9 @@ def run_cell(name: str, experiment: Experiment, seed: int) -> None:
     result = summary(trials.play(trials.agent(agent), "rl2"))
     command = f"python experiments/in_context.py {name} --memory {experiment.memory} --seeds {seed} --steps {steps}"
     setting = {"cell": name, "memory": experiment.memory, "seed": seed, "steps": steps, "command": command}
-    row = {**setting, **result, "seconds": round(training_seconds(run)), "hardware": hardware(agent.device)}
+    row = {**setting, **result, "seconds": round(run.training_seconds()), "hardware": hardware(agent.device)}
     write_atomically(RESULTS / f"{label}.json", json.dumps(row, indent=1) + "\n")
     print(f"{label}: {result['mean']:.3f} ± {result['error']:.3f} (reference: {cell.reference})")
-
-
-def training_seconds(run: Run) -> float:
-    """Time spent training, over all the sessions of a run: each counts from zero."""
-    elapsed = [row["time/time_elapsed"] for row in run.progress()]
-    return sum(before for before, after in pairwise([*elapsed, 0.0]) if after < before)
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:

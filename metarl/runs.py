@@ -17,6 +17,7 @@ import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, final
 
@@ -158,6 +159,11 @@ class Run:
         files = _progress_files(self.path)
         ends = [start for start, _ in files[1:]] + [sys.maxsize]
         return [row for (_, file), end in zip(files, ends, strict=False) for row in _rows(file) if row[STEPS] <= end]
+
+    def training_seconds(self) -> float:
+        """Time spent training, over all the sessions of the run: each counts from zero."""
+        elapsed = [row["time/time_elapsed"] for row in self.progress()]
+        return sum(before for before, after in pairwise([*elapsed, 0.0]) if after < before)
 
     def _write_config(self) -> None:
         write_atomically(self.path / CONFIG, json.dumps(self.config.to_json(), indent=2) + "\n")

@@ -33,7 +33,7 @@ class Look(NamedTuple):
 
 LOOKS = {
     "maml": Look("MAML", BLUE, linewidth=2.6),
-    "maml-5": Look("MAML, 5 inner steps", BLUE, DASHED),
+    "maml-3": Look("MAML, 3 inner steps", BLUE, DASHED),
     "first-order": Look("first-order MAML", BLUE, DOTTED),
     "meta-sgd": Look("Meta-SGD", GREEN),
     "cavia": Look("CAVIA", ORANGE),

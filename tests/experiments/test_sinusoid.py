@@ -53,6 +53,14 @@ def test_tasks_are_those_of_the_paper(sinusoid: Any) -> None:
         torch.testing.assert_close(amplitude * torch.sin(x - phase), expected)
 
 
+def test_without_adaptation_no_prediction_errs_less_than_the_mean_of_all_tasks(sinusoid: Any) -> None:
+    """E[y|x] = -5.1/pi cos x, which errs by E[y^2] - (5.1/pi)^2 E[cos^2 x] = 4.25 - 1.246, as the README says."""
+    data = tasks(sinusoid, 20_000, 50, (0,)).data()
+    mean = -5.1 / math.pi * torch.cos(data["x"])
+    assert float((mean - data["y"]).square().mean()) == pytest.approx(3.004, abs=0.05)
+    assert float(data["y"].square().mean()) == pytest.approx(4.25, abs=0.1)
+
+
 @pytest.mark.parametrize("name", ["maml", "meta-sgd", "cavia", "oracle"])
 def test_a_seed_learns_what_it_would_learn_alone(sinusoid: Any, name: str) -> None:
     method = sinusoid.METHODS[name]

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 
 import torch
 import tyro
+from throughput_meta import meta_iteration
 from throughput_rollouts import attention, environments, grid
 from throughput_sizes import CPU, CUDA, TINY, Sizes
 from throughput_training import bandit, recurrent, training
@@ -24,7 +25,7 @@ from timing import Row, hardware
 from metarl.agent import resolve_device
 from metarl.results import write_atomically
 
-Name = Literal["environments", "attention", "recurrent", "grid", "training", "bandit"]
+Name = Literal["environments", "attention", "recurrent", "grid", "training", "bandit", "meta-iteration"]
 BENCHMARKS: dict[Name, Callable[[Sizes, int, torch.device], Iterator[Row]]] = {
     "environments": environments,
     "attention": attention,
@@ -32,6 +33,7 @@ BENCHMARKS: dict[Name, Callable[[Sizes, int, torch.device], Iterator[Row]]] = {
     "grid": grid,
     "training": training,
     "bandit": bandit,
+    "meta-iteration": meta_iteration,
 }
 RESULTS = Path(__file__).parent / "results"
 

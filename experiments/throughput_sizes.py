@@ -52,6 +52,9 @@ class Sizes:
     bandit_tasks: int = 20_000  # to measure on, after every `bandit_updates`
     bandit_updates: int = 1
 
+    meta_tasks: int = 20
+    meta_rollouts: int = 20
+
 
 CPU = Sizes()
 CUDA = replace(CPU, native_envs=65_536, grid_envs=65_536)
@@ -70,4 +73,6 @@ TINY = Sizes(
     bandit_steps=2000,
     bandit_share=0.5,
     bandit_tasks=50,
+    meta_tasks=2,
+    meta_rollouts=2,
 )

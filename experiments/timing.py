@@ -92,6 +92,31 @@ def clock(device: torch.device) -> float:
     return time.perf_counter()
 
 
+def peak_memory(work: Work, device: torch.device) -> float:
+    """Megabytes that the work needs at its peak beyond what was held before; nan where the system does not say.
+
+    On a GPU the tensors', on the CPU the whole process's resident memory, which Linux counts.
+    """
+    if device.type == "cuda":
+        held = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        return (torch.cuda.max_memory_allocated(device) - held) / 1e6
+    status, counter = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not counter.exists():
+        return float("nan")
+    counter.write_text("5", encoding="ascii")  # restarts the count of the peak
+    before = _resident(status, "VmRSS")
+    work()
+    return (_resident(status, "VmHWM") - before) / 1e3
+
+
+def _resident(status: Path, name: str) -> float:
+    """A line of the process's status, in kB."""
+    lines = status.read_text(encoding="ascii").splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
 def hardware(device: torch.device) -> dict[str, Any]:
     """What the numbers were measured on."""
     facts: dict[str, Any] = {

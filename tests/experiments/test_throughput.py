@@ -14,7 +14,7 @@ import pytest
 import torch
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-NAMES = ("environments", "attention", "recurrent", "grid", "training", "bandit")
+NAMES = ("environments", "attention", "recurrent", "grid", "training", "bandit", "meta-iteration")
 
 
 @pytest.fixture(scope="module")

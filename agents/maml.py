@@ -46,6 +46,9 @@ class MAMLOptions:
     """Sizes of the inner steps, the last for all that follow; where they are learned, the first is where they start."""
     inner_steps: int = 1
     """Gradient steps in a training trial."""
+    every_step: bool = True
+    """Train for the return after each of them, not after the last only: an agent stepped further than it was trained
+    for overshoots."""
     rollouts: int = 20
     """Episodes in a task before each gradient step."""
     estimator: Estimator = "likelihood-ratio"
@@ -220,6 +223,7 @@ class MAML(Agent):
             self.loss,
             lessons,
             returns,
+            every_step=options.every_step,
             clip=options.clip if options.outer == "ppo" else None,
             inner_kl=options.inner_kl,
             credit=options.credit,

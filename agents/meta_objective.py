@@ -17,11 +17,12 @@ from metarl.surrogates import clipped_likelihood_ratio, likelihood_ratio, valid_
 class MetaObjective:
     """The outer loss of N tasks, differentiable through their inner steps.
 
-    loss = - E[ratio A] after the last inner step, clipped where `clip` is given (PPO)
+    loss = - E[ratio A] after the last inner step, or with `every_step` after each of them, summed (MAML++, Antoniou
+             et al. 2019, arXiv 1810.09502); ratios are clipped where `clip` is given (PPO)
            + inner_kl * mean over inner steps of KL(policy that collected || policy now)
            - credit * sum over inner steps of E[ratio] * (return after the last, normalised over tasks)
 
-    The first line alone is MAML's; the second makes it ProMP (Rothfuss et al. 2019, arXiv 1810.06784), the third, which
+    The first term alone is MAML's; the second makes it ProMP (Rothfuss et al. 2019, arXiv 1810.06784), the third, which
     credits exploration with what came of it, E-MAML (Stadie et al. 2018, arXiv 1803.01118).
     """
 
@@ -32,6 +33,7 @@ class MetaObjective:
         lessons: Sequence[Data],
         returns: Tensor,
         *,
+        every_step: bool = False,
         clip: float | None = None,
         inner_kl: float = 0.0,
         credit: float = 0.0,
@@ -44,6 +46,7 @@ class MetaObjective:
         self._inner = inner
         self._loss = loss
         self._credit = credit * normalised(returns)
+        self._every_step = every_step
         self._clip = clip
         self._inner_kl = inner_kl / max(1, len(self._before))
         self.num_tasks = len(returns)
@@ -52,8 +55,10 @@ class MetaObjective:
         """Losses [n] of the tasks in `part`, and parameters `[n, R, T, P]` of their adapted policies' heads."""
         adapted = self._inner.begin(part.stop - part.start, part.start)
         extra = 0.0 * self._credit[part]
-        for lesson in self._before:
+        for step, lesson in enumerate(self._before):
             data = _part(lesson, part)
+            if self._every_step and step > 0:
+                extra = extra + self._inner.call(self._adapted_loss, adapted, data)[0]
             if self._inner_kl or self._credit.any():
                 surrogate, divergence = self._inner.call(_at_sampling, adapted, data)
                 extra = extra + self._credit[part] * surrogate + self._inner_kl * divergence

@@ -3,8 +3,9 @@
     python experiments/point_navigation.py maml-trpo promp --seeds 0 1 2
     python experiments/point_navigation.py --table
 
-Training: 40 tasks with 20 rollouts before and after one inner step of size .5. Test: 40 goals, 40 rollouts before each
-of three steps, of sizes .5, .25, .25; actions are drawn. A stopped run goes on when its command is repeated.
+Training: 40 tasks with 20 rollouts before and after each of two inner steps, of sizes .5 and .05 (the paper trains for
+one step). Test: 40 goals, 40 rollouts before each of three steps, the third of size .025; actions are drawn. A stopped
+run goes on when its command is repeated.
 """
 
 import json
@@ -24,8 +25,8 @@ from metarl.runs import Run, RunConfig
 from metarl.training import train
 
 RESULTS = Path(__file__).parent / "results"
-PROTOCOL: dict[str, Any] = {"width": 100, "inner_rates": (0.5,), "rollouts": 20, "tasks": 40}
-TEST: dict[str, Any] = {"inner_rates": (0.5, 0.25), "test_rollouts": 40, "test_steps": 3}
+PROTOCOL: dict[str, Any] = {"width": 100, "inner_steps": 2, "inner_rates": (0.5, 0.05), "rollouts": 20, "tasks": 40}
+TEST: dict[str, Any] = {"inner_rates": (0.5, 0.05, 0.025), "test_rollouts": 40, "test_steps": 3}
 PUBLISHED = "MAML-TRPO, Finn et al. 2017 | -40.41 | -11.68 | -3.33 | -3.23 |"
 
 

@@ -109,9 +109,9 @@ def main(experiment: Experiment) -> None:
     rows = json.loads(experiment.results.read_text(encoding="utf-8")) if experiment.results.exists() else {}
     for name in () if experiment.table else experiment.methods:
         if not is_measured(rows.get(name), name, experiment):
-            rows[name] = measure(name, experiment)
-            ordered = {known: rows[known] for known in METHODS if known in rows}
-            write_atomically(experiment.results, json.dumps(ordered, indent=1) + "\n")
+            measured = {**rows, name: measure(name, experiment)}
+            rows = {known: measured[known] for known in METHODS if known in measured}
+            write_atomically(experiment.results, json.dumps(rows, indent=1) + "\n")
     print(table(rows))
     save_figure(adaptation_curves_figure(rows, *limits()), experiment.figure)
 
@@ -188,7 +188,7 @@ def limits() -> tuple[float, float]:
 def settings(name: str, experiment: Experiment) -> dict[str, Any]:
     """What decides a row of the results, as JSON gives it back."""
     method = METHODS[name]
-    options = {key: list(value) if isinstance(value, tuple) else value for key, value in _changes(method).items()}
+    options = json.loads(json.dumps(asdict(test_options(method))))
     return {
         "agent": method.agent,
         "options": options,
@@ -218,12 +218,6 @@ def steps_to(row: dict[str, Any], level: float) -> str:
     before = [0.0, *row["steps"]]
     reached = [start for start, value in zip(before, row["value"], strict=False) if value >= level]
     return f"{reached[0]:,.0f}" if reached else f"more than {before[-1]:,.0f}"
-
-
-def _changes(method: Method) -> dict[str, Any]:
-    """The test's options where they are not the agent's defaults."""
-    options, defaults = asdict(test_options(method)), asdict(type(method.options)())
-    return {name: value for name, value in options.items() if value != defaults[name]}
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def _draw_stairs(axes: Axes, row: Mapping[str, Any], look: Look) -> None:
     """Each block is a level from the step where it began to the step where it ended."""
     steps = [FIRST_STEP / 10, *row["steps"]]
     value, low, high = ([row[name][0], *row[name]] for name in ("value", "low", "high"))
-    axes.fill_between(steps, low, high, step="pre", color=look.color, alpha=0.13, linewidth=0)
+    axes.fill_between(steps, low, high, step="pre", color=look.color, alpha=0.055 * look.linewidth, linewidth=0)
     axes.step(steps, value, where="pre", color=look.color, linestyle=look.linestyle, linewidth=look.linewidth)
 
 

@@ -43,8 +43,10 @@ def meta_iteration(sizes: Sizes, rounds: int, device: torch.device) -> Iterator[
         f"meta-iteration: {every} tasks x {problem.rollouts} rollouts x {distribution.horizon} steps, before and after"
     )
     yield compare(title, sides, rounds, device)
-    memory = {side.name: [peak_memory(side.prepare(), device)] for side in sides}
-    yield Row(f"{title}: peak memory", "MB", memory, (sides[0].name,))
+    memory = {side.name: peak_memory(side.prepare(), device) for side in sides}
+    known = {name: [megabytes] for name, megabytes in memory.items() if megabytes is not None}
+    if known:
+        yield Row(f"{title}: peak memory", "MB", known, (sides[0].name,))
 
 
 def _iterate(problem: InnerProblem, tasks: Tasks, together: int, differentiated: int) -> int:

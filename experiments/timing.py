@@ -92,23 +92,24 @@ def clock(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def peak_memory(work: Work, device: torch.device) -> float:
-    """Megabytes that the work needs at its peak beyond what was held before; nan where the system does not say.
+def peak_memory(work: Work, device: torch.device) -> float | None:
+    """Megabytes that the work needs at its peak beyond what was held before; None where the system does not say.
 
-    On a GPU the tensors', on the CPU the whole process's resident memory, which Linux counts.
+    On a GPU the tensors', on the CPU the whole process's resident memory, which Linux counts to a quarter megabyte.
     """
     if device.type == "cuda":
         held = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         work()
         return (torch.cuda.max_memory_allocated(device) - held) / 1e6
-    status, counter = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    if not counter.exists():
-        return float("nan")
-    counter.write_text("5", encoding="ascii")  # restarts the count of the peak
+    status = Path("/proc/self/status")
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # restarts the count of the peak
+    except OSError:
+        return None
     before = _resident(status, "VmRSS")
     work()
-    return (_resident(status, "VmHWM") - before) / 1e3
+    return max(0.25, (_resident(status, "VmHWM") - before) / 1e3)
 
 
 def _resident(status: Path, name: str) -> float:

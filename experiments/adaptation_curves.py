@@ -23,7 +23,7 @@ from timing import hardware
 
 from metarl.agent import Agent
 from metarl.agents.fine_tuning import FineTuningOptions
-from metarl.agents.maml import RECIPES
+from metarl.agents.maml_options import RECIPES
 from metarl.agents.rl2 import RL2Options
 from metarl.evaluation import Evaluation, evaluate
 from metarl.figures import save_figure

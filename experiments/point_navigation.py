@@ -18,7 +18,8 @@ import torch
 import tyro
 from timing import hardware
 
-from metarl.agents.maml import MAML, RECIPES, MAMLOptions
+from metarl.agents.maml import MAML
+from metarl.agents.maml_options import RECIPES, MAMLOptions
 from metarl.evaluation import evaluate
 from metarl.results import write_atomically
 from metarl.runs import Run, RunConfig

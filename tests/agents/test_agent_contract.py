@@ -7,7 +7,8 @@ import pytest
 
 import metarl
 from metarl.agents import suited
-from metarl.agents.maml import MAML, MAMLOptions
+from metarl.agents.maml import MAML
+from metarl.agents.maml_options import MAMLOptions
 from metarl.agents.rl2 import RL2, RL2Options
 from metarl.registry import distributions, import_attribute, learners
 from metarl.testing import check_agent

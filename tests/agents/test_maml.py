@@ -11,7 +11,8 @@ import metarl
 from metarl import seeding
 from metarl.agents.gradient_policy import RolloutPolicy
 from metarl.agents.inner_objective import Steps, first_episodes
-from metarl.agents.maml import MAML, RECIPES, MAMLOptions
+from metarl.agents.maml import MAML
+from metarl.agents.maml_options import RECIPES, MAMLOptions
 from metarl.agents.meta_objective import MetaObjective
 from metarl.rollouts import collect
 from metarl.stacked import task_chunks

@@ -124,7 +124,8 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
 
 def table() -> str:
     """A Markdown table of all results, a line for each cell and memory."""
-    rows = [json.loads(file.read_text()) for file in sorted(RESULTS.glob("*-seed*.json"))]
+    files = [file for name in CELLS for file in sorted(RESULTS.glob(f"{name}-*-seed*.json"))]
+    rows = [json.loads(file.read_text()) for file in files]
     lines = [
         "| cell | memory | mean return of each seed | last episode | steps | minutes | reference |",
         "|" + "---|" * 7,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from metarl import seeding
-from metarl.adaptation import InnerLoop
+from metarl.adaptation import Adapted, InnerLoop
 from metarl.agent import Agent
 from metarl.agents.gradient_policy import GradientPolicy, InnerProblem, RolloutPolicy
 from metarl.agents.inner_objective import Steps, action_parameters, inner_loss
@@ -74,8 +74,8 @@ class MAML(Agent):
         return None
 
     def update(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
-        rollouts, lessons = self._collect(on_step)
-        metrics = self._learn(rollouts, lessons)
+        rollouts, lessons, adapted = self._collect(on_step)
+        metrics = self._towards(adapted) if self.options.outer == "reptile" else self._learn(rollouts, lessons)
         for trajectories in rollouts:
             self.network.update(trajectories)
         returns = [_episode_return(trajectories).item() for trajectories in rollouts]
@@ -96,8 +96,10 @@ class MAML(Agent):
             module.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
         load_adam_state(self.optimiser, state)
 
-    def _collect(self, on_step: Callable[[TaskVectorEnv], None]) -> tuple[list[Trajectories], list[dict[str, Tensor]]]:
-        """Rollouts before every inner step and after the last, and what each teaches."""
+    def _collect(
+        self, on_step: Callable[[TaskVectorEnv], None]
+    ) -> tuple[list[Trajectories], list[dict[str, Tensor]], Adapted]:
+        """Rollouts before every inner step and after the last, what each teaches, and where the tasks arrived."""
         tasks, problem = self.options.tasks, self._problem(self.options.rollouts, self.options.inner_steps)
         if self._env is None:
             self._env = self.distribution.vector_env(tasks * problem.rollouts, self.device)
@@ -118,13 +120,10 @@ class MAML(Agent):
                 rollouts.append(trajectories)
                 if step < problem.steps or self.options.outer == "reptile":
                     adapted = self.inner.step(self.loss, adapted, data, self._chunk())
-        self._reached = adapted
-        return rollouts, lessons
+        return rollouts, lessons, adapted
 
     def _learn(self, rollouts: list[Trajectories], lessons: list[dict[str, Tensor]]) -> dict[str, float]:
         options = self.options
-        if options.outer == "reptile":
-            return self._towards_adapted()
         returns = rollouts[-1].rewards.sum(1).view(options.tasks, -1).mean(1)
         objective = MetaObjective(
             self.inner,
@@ -141,11 +140,11 @@ class MAML(Agent):
         epochs = options.epochs if options.outer == "ppo" else 1
         return gradient_descent(objective, self.optimiser, self._parameters(), epochs, self._chunk())
 
-    def _towards_adapted(self) -> dict[str, float]:
+    def _towards(self, adapted: Adapted) -> dict[str, float]:
         """Reptile (Nichol et al. 2018, arXiv 1803.02999): towards the mean of the parameters that tasks arrived at."""
         for name, parameter in self.network.named_parameters():
-            if name in self._reached.parameters:
-                parameter.grad = parameter.detach() - self._reached.parameters[name].mean(0)
+            if name in adapted.parameters:
+                parameter.grad = parameter.detach() - adapted.parameters[name].mean(0)
         self.optimiser.step()
         return {}
 

@@ -36,7 +36,7 @@ def small(**options: Any) -> MAMLOptions:
 
 def collected(agent: MAML) -> tuple[MetaObjective, list[dict[str, Tensor]]]:
     """A batch of rollouts, and the objective of its policies."""
-    _, lessons = agent._collect(lambda env: None)
+    _, lessons, _ = agent._collect(lambda env: None)
     returns = torch.arange(agent.options.tasks, device=agent.device).float()
     extras = {name: getattr(agent.options, name) for name in ("every_step", "inner_kl", "credit")}
     return MetaObjective(agent.inner, agent.loss, lessons, returns, **extras), lessons
@@ -47,7 +47,7 @@ def collected(agent: MAML) -> tuple[MetaObjective, list[dict[str, Tensor]]]:
 def test_log_probabilities_of_a_batch_equal_those_of_the_rollout(network: str, family: str, device: str) -> None:
     """Before and after an inner step, with every task's own parameters: step by step, and whole episodes at once."""
     agent = made(family, device=device, inner_rates=(1.0,), **NETWORKS[network])
-    _, lessons = agent._collect(lambda env: None)
+    _, lessons, _ = agent._collect(lambda env: None)
     assert len(lessons) == 2
     for lesson in lessons:
         again = agent.network.head.log_prob(lesson["old_parameters"], lesson["action"])
@@ -219,6 +219,11 @@ def test_rollouts_of_a_network_that_reads_its_past_are_single_episodes() -> None
         ({"adapts": "attention"}, "adapts=attention does not suit network=feed-forward"),
         ({"adapts": "context", "network": "attention"}, "adapts=context does not suit network=attention"),
         ({"clip": 0.0}, "clip must be positive"),
+        ({"credit": -1.0}, "credit must be at least 0, got -1.0"),
+        ({"test_rollouts": 0}, "test_rollouts must be at least 1, got 0"),
+        ({"test_steps": -1}, "test_steps must be at least 0, got -1"),
+        ({"outer": "guess"}, "outer must be one of trpo, ppo, policy-gradient, reptile, got 'guess'"),
+        ({"update": "guess"}, "update must be one of fixed, per-parameter, per-layer, learned, got 'guess'"),
         ({"estimator": "guess"}, "estimator must be one of likelihood-ratio, dice, log-likelihood, got 'guess'"),
     ],
 )

@@ -10,7 +10,7 @@ from metarl import seeding
 from metarl.adaptation import Adapted, InnerLoop
 from metarl.agent import Agent
 from metarl.agents.gradient_policy import GradientPolicy, InnerProblem, RolloutPolicy
-from metarl.agents.inner_objective import Steps, action_parameters, inner_loss
+from metarl.agents.inner_objective import Steps, action_parameters, first_episodes, inner_loss
 from metarl.agents.maml_options import MAMLOptions
 from metarl.agents.meta_objective import MetaObjective
 from metarl.agents.meta_updates import gradient_descent, trust_region
@@ -18,6 +18,7 @@ from metarl.agents.policy_networks import Attentive, FeedForward, PolicyNetwork
 from metarl.checkpoints import adam_state, check_tensors, load_adam_state
 from metarl.inner_updates import FixedStep, LearnedOptimiser, StepPerLayer, StepPerParameter, Update
 from metarl.rollouts import collect
+from metarl.schedules import linear_decay
 from metarl.stacked import select_parameters, tasks_at_once
 from metarl.tasks import TaskDistribution
 from metarl.trajectories import Context, Trajectories
@@ -74,11 +75,13 @@ class MAML(Agent):
         return None
 
     def update(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.options.learning_rate * linear_decay(progress)
         rollouts, lessons, adapted = self._collect(on_step)
         metrics = self._towards(adapted) if self.options.outer == "reptile" else self._learn(rollouts, lessons)
         for trajectories in rollouts:
             self.network.update(trajectories)
-        returns = [_episode_return(trajectories).item() for trajectories in rollouts]
+        returns = [_episode_returns(trajectories).mean().item() for trajectories in rollouts]
         return {
             **{f"rollout/return_after_{step}_steps": value for step, value in enumerate(returns[:-1])},
             "rollout/return_adapted": returns[-1],
@@ -124,7 +127,7 @@ class MAML(Agent):
 
     def _learn(self, rollouts: list[Trajectories], lessons: list[dict[str, Tensor]]) -> dict[str, float]:
         options = self.options
-        returns = rollouts[-1].rewards.sum(1).view(options.tasks, -1).mean(1)
+        returns = _episode_returns(rollouts[-1]).view(options.tasks, -1).mean(1)
         objective = MetaObjective(
             self.inner,
             self.loss,
@@ -167,9 +170,9 @@ class MAML(Agent):
         return tasks_at_once(self.options.rollouts * self.distribution.horizon, self.device)
 
 
-def _episode_return(trajectories: Trajectories) -> Tensor:
-    """The mean return of an episode, episodes that the end of the rollout cut short included."""
-    return trajectories.rewards.sum() / (trajectories.dones[:, :-1].sum() + trajectories.num_trials)
+def _episode_returns(trajectories: Trajectories) -> Tensor:
+    """The return [B] of the first episode of each rollout: those that follow are more where episodes end early."""
+    return (trajectories.rewards * first_episodes(trajectories.dones)).sum(1)
 
 
 def _network(distribution: TaskDistribution, options: MAMLOptions) -> PolicyNetwork:
@@ -190,11 +193,11 @@ def _patterns(network: PolicyNetwork, adapts: str) -> tuple[str, ...]:
 def _update(network: PolicyNetwork, adapts: tuple[str, ...], options: MAMLOptions) -> Update:
     names = select_parameters(network, adapts)
     own = dict(network.named_parameters())
-    first = options.inner_rates[0]
+    rates = options.inner_rates
     if options.update == "fixed":
-        return FixedStep(*options.inner_rates)
+        return FixedStep(*rates)
     if options.update == "per-parameter":
-        return StepPerParameter({name: own[name] for name in names}, first)
+        return StepPerParameter({name: own[name] for name in names}, *rates)
     if options.update == "per-layer":
-        return StepPerLayer(names, options.inner_steps, first)
-    return LearnedOptimiser(first)
+        return StepPerLayer(names, *rates[: options.inner_steps], *[rates[-1]] * (options.inner_steps - len(rates)))
+    return LearnedOptimiser(rates[0])

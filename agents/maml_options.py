@@ -25,7 +25,7 @@ class MAMLOptions:
     update: Literal["fixed", "per-parameter", "per-layer", "learned"] = "fixed"
     """How it changes: fixed step size, one learned for each parameter (Meta-SGD) or layer and step, learned LSTM."""
     inner_rates: tuple[float, ...] = (0.1,)
-    """Sizes of the inner steps, the last for all that follow; where they are learned, the first is where they start."""
+    """Sizes of the inner steps, the last for all that follow; where sizes are learned, they start from these."""
     inner_steps: int = 1
     """Gradient steps in a training trial."""
     every_step: bool = True
@@ -48,7 +48,7 @@ class MAMLOptions:
     curvature_share: float = 0.25
     """TRPO: share of the tasks on which the curvature is measured."""
     learning_rate: float = 3e-3
-    """Adam's step size (all but TRPO)."""
+    """Adam's step size at first (all but TRPO); falls linearly to zero."""
     epochs: int = 5
     """PPO: gradient steps on each batch."""
     clip: float = 0.3
@@ -59,7 +59,7 @@ class MAMLOptions:
     """Weight of the credit that exploration gets for the return after adaptation (E-MAML)."""
     discount: float = 0.99
     """Discount per step."""
-    trace: float = 1.0
+    trace: float = 0.95
     """GAE's lambda over the linear baseline."""
     test_rollouts: int | None = None
     """Episodes before each gradient step in a test trial; None: as in training."""

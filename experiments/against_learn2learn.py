@@ -79,7 +79,7 @@ def peer(inner: InnerLoop[nn.Module], step_size: float) -> Any:
     from learn2learn.algorithms import MAML, MetaSGD
 
     if isinstance(inner.update, StepPerParameter):
-        sizes = nn.ParameterList(inner.update.sizes[name.replace(".", "/")] for name in inner.names)
+        sizes = [inner.update.sizes[name.replace(".", "/")][0] for name in inner.names]
         return MetaSGD(inner.module, lrs=sizes, first_order=not inner.second_order)
     return MAML(inner.module, lr=step_size, first_order=not inner.second_order)
 

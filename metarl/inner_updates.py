@@ -37,10 +37,7 @@ class FixedStep(Update):
 
     def __init__(self, *sizes: float) -> None:
         super().__init__()
-        if not sizes:
-            raise ValueError("a step size is needed")
-        for size in sizes:
-            _check_size(size)
+        _check_sizes(sizes)
         self._sizes: Tensor
         self.register_buffer("_sizes", torch.tensor(sizes, dtype=torch.float64), persistent=False)
 
@@ -56,19 +53,24 @@ class FixedStep(Update):
 
 @final
 class StepPerParameter(Update):
-    """theta - sizes * gradient, with one learned size for every single parameter (Meta-SGD).
+    """theta - sizes[step] * gradient, with one learned size for every single parameter (Meta-SGD).
 
-    Li et al. 2017, arXiv 1707.09835. Sizes may become negative: the direction is learned too.
+    Li et al. 2017, arXiv 1707.09835. Sizes may become negative: the direction is learned too. The paper has the same
+    for all steps; several sizes at the start give each step its own, and the last holds for all that follow.
     """
 
-    def __init__(self, parameters: Mapping[str, Tensor], size: float) -> None:
-        """`parameters` [...] are those that adapt, not stacked."""
+    def __init__(self, parameters: Mapping[str, Tensor], *sizes: float) -> None:
+        """`parameters` [...] are those that adapt, not stacked; `sizes` where the learned ones start."""
         super().__init__()
-        _check_size(size)
+        _check_sizes(sizes)
         # PyTorch allows no dot in the name of a parameter
         self.sizes = nn.ParameterDict(
-            {name.replace(".", "/"): nn.Parameter(torch.full_like(p, size)) for name, p in parameters.items()}
+            {
+                name.replace(".", "/"): nn.Parameter(torch.stack([torch.full_like(p, size) for size in sizes]))
+                for name, p in parameters.items()
+            }
         )
+        self._last = len(sizes) - 1
 
     def initial_state(self, parameters: Stacked) -> Stacked:
         return {}
@@ -76,7 +78,10 @@ class StepPerParameter(Update):
     def forward(
         self, parameters: Stacked, gradients: Stacked, loss: Tensor, steps: Tensor, state: Stacked
     ) -> tuple[Stacked, Stacked]:
-        return {name: p - self.sizes[name.replace(".", "/")] * gradients[name] for name, p in parameters.items()}, state
+        step = steps.clamp(max=self._last)
+        return {
+            name: p - self.sizes[name.replace(".", "/")][step] * gradients[name] for name, p in parameters.items()
+        }, state
 
 
 @final
@@ -86,15 +91,13 @@ class StepPerLayer(Update):
     Parameters of one module are one layer. The last step's sizes hold for all steps that follow.
     """
 
-    def __init__(self, names: Sequence[str], num_steps: int, size: float) -> None:
-        """`names` are those of the parameters that adapt."""
+    def __init__(self, names: Sequence[str], *sizes: float) -> None:
+        """`names` are those of the parameters that adapt; `sizes` where those of each step start, in all layers."""
         super().__init__()
-        _check_size(size)
-        if num_steps < 1:
-            raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+        _check_sizes(sizes)
         layers = list(dict.fromkeys(_layer(name) for name in names))
         self._column = {name: layers.index(_layer(name)) for name in names}
-        self.sizes = nn.Parameter(torch.full((num_steps, len(layers)), size))
+        self.sizes = nn.Parameter(torch.tensor(sizes)[:, None].repeat(1, len(layers)))
 
     def initial_state(self, parameters: Stacked) -> Stacked:
         return {}
@@ -121,7 +124,7 @@ class LearnedOptimiser(Update):
 
     def __init__(self, size: float, width: int = 16) -> None:
         super().__init__()
-        _check_size(size)
+        _check_sizes([size])
         if not size < 1:
             raise ValueError(f"size is the value of a gate at the start and must be below 1, got {size}")
         self.reader = nn.LSTMCell(4, width)
@@ -182,6 +185,9 @@ def _layer(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def _check_size(size: float) -> None:
-    if not (math.isfinite(size) and size > 0):
-        raise ValueError(f"step sizes must be positive, got {size}")
+def _check_sizes(sizes: Sequence[float]) -> None:
+    if not sizes:
+        raise ValueError("a step size is needed")
+    for size in sizes:
+        if not (math.isfinite(size) and size > 0):
+            raise ValueError(f"step sizes must be positive, got {size}")

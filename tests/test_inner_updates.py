@@ -36,7 +36,7 @@ def test_one_learned_size_for_each_parameter() -> None:
     update = StepPerParameter({name: p[0] for name, p in stacked(0).items()}, 0.1).double()
     torch.testing.assert_close(moved(update, 0), moved(FixedStep(0.1), 0))
     with torch.no_grad():
-        update.sizes["body/weight"][1, 2] = -3.0
+        update.sizes["body/weight"][0, 1, 2] = -3.0
     changed = (moved(update, 0)["body.weight"] - moved(FixedStep(0.1), 0)["body.weight"]).abs() > 1e-9
     assert changed.nonzero().tolist() == [[task, 1, 2] for task in range(TASKS)]
     torch.testing.assert_close(
@@ -45,8 +45,15 @@ def test_one_learned_size_for_each_parameter() -> None:
     )
 
 
+@pytest.mark.parametrize(("steps", "size"), [(0, 0.5), (1, 0.25), (7, 0.25)])
+def test_learned_sizes_of_several_steps_start_where_they_are_told(steps: int, size: float) -> None:
+    parameters = {name: p[0] for name, p in stacked(0).items()}
+    for update in (StepPerParameter(parameters, 0.5, 0.25), StepPerLayer(NAMES, 0.5, 0.25)):
+        torch.testing.assert_close(moved(update.double(), steps), moved(FixedStep(size), 0))
+
+
 def test_one_learned_size_for_each_layer_and_step() -> None:
-    update = StepPerLayer(NAMES, 2, 0.1).double()
+    update = StepPerLayer(NAMES, 0.1, 0.1).double()
     assert update.sizes.shape == (2, 2)  # weight and bias of a module are one layer
     with torch.no_grad():
         update.sizes.copy_(torch.tensor([[0.1, 0.2], [0.3, 0.4]]))
@@ -102,7 +109,7 @@ def test_meta_gradient_of_what_is_learned_equals_finite_differences(kind: str) -
     if kind == "parameter":
         update = StepPerParameter(dict(policy.named_parameters()), 0.02)
     elif kind == "layer":
-        update = StepPerLayer(names, 2, 0.02)
+        update = StepPerLayer(names, 0.02, 0.02)
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -135,5 +142,5 @@ def test_sizes_that_make_no_step_are_refused() -> None:
             FixedStep(0.1, size)
     with pytest.raises(ValueError, match="must be below 1"):
         LearnedOptimiser(1.0)
-    with pytest.raises(ValueError, match="num_steps must be at least 1, got 0"):
-        StepPerLayer(NAMES, 0, 0.1)
+    with pytest.raises(ValueError, match="a step size is needed"):
+        StepPerLayer(NAMES)

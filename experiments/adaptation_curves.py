@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-import torch
 import tyro
 from adaptation_curves_figure import adaptation_curves_figure
+from finished_run import finished_run
 from point_navigation import PROTOCOL, TEST, iteration_steps
 from timing import hardware
 
@@ -29,9 +29,8 @@ from metarl.evaluation import Evaluation, evaluate
 from metarl.figures import save_figure
 from metarl.registry import agents, import_attribute, make
 from metarl.results import write_atomically
-from metarl.runs import Run, RunConfig
+from metarl.runs import RunConfig
 from metarl.statistics import bootstrap_interval
-from metarl.training import train
 
 RESULTS = Path(__file__).parent / "results" / "adaptation-curves.json"
 FIGURE = Path(__file__).parents[1] / "docs" / "point-navigation.png"
@@ -137,20 +136,12 @@ def measure(name: str, experiment: Experiment) -> dict[str, Any]:
 
 def trained(method: Method, experiment: Experiment) -> tuple[Agent, float]:
     """The agent after all its training, and the seconds that took; from its run folder where it was trained before."""
-    distribution, seed = make(FAMILY), experiment.seed
     kind: type[Agent] = import_attribute(agents()[method.agent])
-    agent = kind(distribution, method.options, seed=seed, device=experiment.device)
+    seed = experiment.seed
     if method.run is None:
-        return agent, 0.0
-    folder = RUNS / f"{method.run}-seed{seed}"
+        return kind(make(FAMILY), method.options, seed=seed, device=experiment.device), 0.0
     config = RunConfig(method.agent, FAMILY, {}, seed, method.steps, asdict(method.options))
-    run = Run.resume(folder, config) if folder.exists() else Run.create(folder, config)
-    if run.checkpoint.exists():
-        agent = kind.load(run.checkpoint, experiment.device, distribution)
-    print(f"{method.title}: {method.steps:,} steps on {agent.device}, {torch.get_num_threads()} threads")
-    if agent.num_timesteps < method.steps and train(run, agent) is not None:
-        raise SystemExit(f"stopped; repeat the command to go on with {folder}")
-    return agent, run.training_seconds()
+    return finished_run(RUNS / f"{method.run}-seed{seed}", config, kind, experiment.device)
 
 
 def test_options(method: Method) -> Any:

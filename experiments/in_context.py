@@ -11,15 +11,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 import tyro
+from finished_run import finished_run
 from timing import hardware
 
 from metarl.agents.rl2 import RL2, RL2Options
 from metarl.measure import Trials
 from metarl.results import Evaluation, write_atomically
-from metarl.runs import Run, RunConfig
-from metarl.training import train
+from metarl.runs import RunConfig
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -94,19 +93,14 @@ def run_cell(name: str, experiment: Experiment, seed: int) -> None:
     label = f"{name}-{experiment.memory}-seed{seed}"
     config = RunConfig("rl2", cell.distribution, cell.options, seed, steps, asdict(options))
     folder = Path("runs") / "in_context" / label.replace(name, cell.trained or name)
-    run = Run.resume(folder, config) if folder.exists() else Run.create(folder, config)
-    distribution = config.make_distribution()
-    agent = RL2(distribution, options, seed=seed, device=experiment.device)
-    if run.checkpoint.exists():
-        agent = RL2.load(run.checkpoint, experiment.device, distribution)
-    print(f"{label}: {steps:,} steps on {agent.device}, {torch.get_num_threads()} threads")
-    if train(run, agent) is not None:
-        raise SystemExit(f"stopped; repeat the command to go on with {label}")
-    trials = Trials(distribution.split("test"), experiment.num_tasks, cell.episodes, 1000 + seed, experiment.device)
+    agent, seconds = finished_run(folder, config, RL2, experiment.device)
+    trials = Trials(
+        agent.distribution.split("test"), experiment.num_tasks, cell.episodes, 1000 + seed, experiment.device
+    )
     result = summary(trials.play(trials.agent(agent), "rl2"))
     command = f"python experiments/in_context.py {name} --memory {experiment.memory} --seeds {seed} --steps {steps}"
     setting = {"cell": name, "memory": experiment.memory, "seed": seed, "steps": steps, "command": command}
-    row = {**setting, **result, "seconds": round(run.training_seconds()), "hardware": hardware(agent.device)}
+    row = {**setting, **result, "seconds": round(seconds), "hardware": hardware(agent.device)}
     write_atomically(RESULTS / f"{label}.json", json.dumps(row, indent=1) + "\n")
     print(f"{label}: {result['mean']:.3f} ± {result['error']:.3f} (reference: {cell.reference})")
 

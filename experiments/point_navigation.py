@@ -14,21 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import tyro
+from finished_run import finished_run
 from timing import hardware
 
 from metarl.agents.maml import MAML
 from metarl.agents.maml_options import RECIPES, MAMLOptions
 from metarl.evaluation import evaluate
 from metarl.results import write_atomically
-from metarl.runs import Run, RunConfig
-from metarl.training import train
+from metarl.runs import RunConfig
 
 RESULTS = Path(__file__).parent / "results"
 PROTOCOL: dict[str, Any] = {"width": 100, "inner_steps": 2, "inner_rates": (0.5, 0.05), "rollouts": 20, "tasks": 40}
-TEST: dict[str, Any] = {"test_rollouts": 40, "test_steps": 3}
-TEST_RATES = (0.5, 0.05, 0.025)  # where they are not learned
+TEST: dict[str, Any] = {"inner_rates": (0.5, 0.05, 0.025), "test_rollouts": 40, "test_steps": 3}
 PUBLISHED = "MAML-TRPO, Finn et al. 2017 | -40.41 | -11.68 | -3.33 | -3.23 |"
 
 
@@ -65,14 +63,7 @@ def run_method(name: str, experiment: Experiment, seed: int) -> None:
     steps = experiment.iterations * iteration_steps(options)
     config = RunConfig("maml", "point-navigation", {}, seed, steps, asdict(options))
     folder = Path("runs") / "point_navigation" / f"{name}-seed{seed}"
-    run = Run.resume(folder, config) if folder.exists() else Run.create(folder, config)
-    distribution = config.make_distribution()
-    agent = MAML(distribution, options, seed=seed, device=experiment.device)
-    if run.checkpoint.exists():
-        agent = MAML.load(run.checkpoint, experiment.device, distribution)
-    print(f"{name}, seed {seed}: {steps:,} steps on {agent.device}, {torch.get_num_threads()} threads")
-    if train(run, agent) is not None:
-        raise SystemExit(f"stopped; repeat the command to go on with {folder}")
+    agent, seconds = finished_run(folder, config, MAML, experiment.device)
     returns = returns_by_step(agent)
     row = {
         "method": name,
@@ -82,7 +73,7 @@ def run_method(name: str, experiment: Experiment, seed: int) -> None:
         "command": f"python experiments/point_navigation.py {name} --seeds {seed} --iterations {experiment.iterations}",
         "mean": returns.mean(0).round(4).tolist(),
         "error": (returns.std(0, ddof=1) / len(returns) ** 0.5).round(4).tolist(),
-        "seconds": round(run.training_seconds()),
+        "seconds": round(seconds),
         "hardware": hardware(agent.device),
     }
     write_atomically(RESULTS / f"point-navigation-{name}-seed{seed}.json", json.dumps(row, indent=1) + "\n")
@@ -96,9 +87,8 @@ def iteration_steps(options: MAMLOptions) -> int:
 
 def returns_by_step(agent: MAML, goals: int = 40, seed: int = 1000) -> "np.ndarray[Any, np.dtype[np.float64]]":
     """Mean episode returns `[goals, 4]` before and after each of three gradient steps, on goals of the test split."""
-    options = replace(agent.options, **TEST)
-    if options.update == "fixed":
-        options = replace(options, inner_rates=TEST_RATES)
+    learned = {} if agent.options.update == "fixed" else {"inner_rates": agent.options.inner_rates}
+    options = replace(agent.options, **{**TEST, **learned})
     tested = MAML(agent.distribution, options, seed=agent.seed, device=agent.device)
     tested.load_state(agent.state(), "the trained agent")
     policy = tested.policy(goals, deterministic=False, seed=agent.seed)

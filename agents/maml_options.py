@@ -47,7 +47,7 @@ class MAMLOptions:
     """TRPO: largest mean KL divergence of an update."""
     curvature_share: float = 0.25
     """TRPO: share of the tasks on which the curvature is measured."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 4e-4
     """Adam's step size at first (all but TRPO); falls linearly to zero."""
     epochs: int = 5
     """PPO: gradient steps on each batch."""

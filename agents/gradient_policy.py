@@ -164,9 +164,8 @@ class Player:
         slots = torch.arange(len(self._time), device=self._time.device)
         for row, x in zip(_values(self._past), _values(step), strict=True):
             row[slots, self._time] = x
-        shown = (
-            1 if self._length == 1 else int(self._time.max()) + 1
-        )  # what lies behind a slot's own time is stale, and causality hides it
+        # what lies behind a slot's own time is stale, and causality hides it
+        shown = 1 if self._length == 1 else int(self._time.max()) + 1
         data = {
             f.name: x[:, :shown].reshape(adapted.num_tasks, -1, shown, *x.shape[2:])
             for f, x in zip(fields(Context), _values(self._past), strict=True)

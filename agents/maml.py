@@ -75,10 +75,11 @@ class MAML(Agent):
         return None
 
     def update(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.options.learning_rate * linear_decay(progress)
         rollouts, lessons, adapted = self._collect(on_step)
-        metrics = self._towards(adapted) if self.options.outer == "reptile" else self._learn(rollouts, lessons)
+        if self.options.outer == "reptile":
+            metrics = self._towards(adapted, self.options.learning_rate * linear_decay(progress))
+        else:
+            metrics = self._learn(rollouts, lessons)
         for trajectories in rollouts:
             self.network.update(trajectories)
         returns = [_episode_returns(trajectories).mean().item() for trajectories in rollouts]
@@ -91,13 +92,16 @@ class MAML(Agent):
     def state(self) -> dict[str, Tensor]:
         state = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         state |= {f"update.{name}": tensor for name, tensor in self.inner.update.state_dict().items()}
-        return state | adam_state(self.optimiser)
+        rate = torch.tensor(self.optimiser.param_groups[0]["lr"], dtype=torch.float64)
+        return state | adam_state(self.optimiser) | {"learning_rate": rate}
 
     def load_state(self, state: Mapping[str, Tensor], source: str) -> None:
         check_tensors(source, state, self.state())
         for prefix, module in (("network.", self.network), ("update.", self.inner.update)):
             module.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
         load_adam_state(self.optimiser, state)
+        for group in self.optimiser.param_groups:
+            group["lr"] = float(state["learning_rate"])
 
     def _collect(
         self, on_step: Callable[[TaskVectorEnv], None]
@@ -141,15 +145,17 @@ class MAML(Agent):
         if options.outer == "trpo":
             return trust_region(objective, self._parameters(), options.max_kl, options.curvature_share, self._chunk())
         epochs = options.epochs if options.outer == "ppo" else 1
-        return gradient_descent(objective, self.optimiser, self._parameters(), epochs, self._chunk())
+        return gradient_descent(objective, self.optimiser, self._parameters(), epochs, options.max_kl, self._chunk())
 
-    def _towards(self, adapted: Adapted) -> dict[str, float]:
+    def _towards(self, adapted: Adapted, rate: float) -> dict[str, float]:
         """Reptile (Nichol et al. 2018, arXiv 1803.02999): towards the mean of the parameters that tasks arrived at."""
         for name, parameter in self.network.named_parameters():
             if name in adapted.parameters:
                 parameter.grad = parameter.detach() - adapted.parameters[name].mean(0)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
         self.optimiser.step()
-        return {}
+        return {"train/learning_rate": rate}
 
     def _parameters(self) -> list[nn.Parameter]:
         """What the outer loop trains: all but a context vector, which every task starts at zero."""

@@ -44,11 +44,11 @@ class MAMLOptions:
     tasks: int = 40
     """Tasks in each update."""
     max_kl: float = 0.01
-    """TRPO: largest mean KL divergence of an update."""
+    """Mean KL divergence of an update: TRPO's largest, and what the step size of PPO and policy gradient adapts to."""
     curvature_share: float = 0.25
     """TRPO: share of the tasks on which the curvature is measured."""
-    learning_rate: float = 4e-4
-    """Adam's step size at first (all but TRPO); falls linearly to zero."""
+    learning_rate: float = 3e-4
+    """Adam's step size at first: Reptile's falls linearly to zero, those of PPO and policy gradient follow max_kl."""
     epochs: int = 5
     """PPO: gradient steps on each batch."""
     clip: float = 0.3

@@ -12,6 +12,7 @@ from metarl.stacked import task_chunks
 from metarl.trust_region import curvature_product, damped, flatten, natural_step, trust_region_step
 
 DAMPING = 1e-5
+RATES = (1e-5, 1e-2)  # how far a step size may adapt
 
 
 def gradient_descent(
@@ -19,9 +20,13 @@ def gradient_descent(
     optimiser: torch.optim.Optimizer,
     parameters: Sequence[nn.Parameter],
     epochs: int,
+    max_kl: float,
     chunk: int,
 ) -> dict[str, float]:
-    """`epochs` steps of `optimiser`; returns what to log. FloatingPointError instead of a step that is not finite."""
+    """`epochs` steps of `optimiser`, whose step size then adapts to `max_kl`; returns what to log.
+
+    FloatingPointError instead of a step that is not finite.
+    """
     for _ in range(epochs):
         _, gradients = mean_meta_gradient(lambda part: objective(part)[0], objective.num_tasks, parameters, chunk)
         if not all(gradient.isfinite().all() for gradient in gradients):
@@ -30,7 +35,22 @@ def gradient_descent(
             parameter.grad = gradient
         optimiser.step()
     loss, kl = _evaluated(objective, chunk)
-    return {"train/outer_loss": loss, "train/outer_kl": kl}
+    rate = optimiser.param_groups[0]["lr"]
+    for group in optimiser.param_groups:
+        group["lr"] = adapted_rate(rate, kl, max_kl)
+    return {"train/outer_loss": loss, "train/outer_kl": kl, "train/learning_rate": rate}
+
+
+def adapted_rate(rate: float, kl: float, max_kl: float) -> float:
+    """A smaller step size after an update of more than twice `max_kl`, a larger one after less than half of it.
+
+    Rudin et al. 2022, arXiv 2109.11978: by a factor of 1.5.
+    """
+    if kl > 2 * max_kl:
+        return max(rate / 1.5, RATES[0])
+    if kl < max_kl / 2:
+        return min(rate * 1.5, RATES[1])
+    return rate
 
 
 def trust_region(

@@ -14,6 +14,7 @@ from metarl.agents.inner_objective import Steps, first_episodes
 from metarl.agents.maml import MAML
 from metarl.agents.maml_options import RECIPES, MAMLOptions
 from metarl.agents.meta_objective import MetaObjective
+from metarl.agents.meta_updates import adapted_rate
 from metarl.rollouts import collect
 from metarl.stacked import task_chunks
 from metarl.testing import check_agent
@@ -203,6 +204,14 @@ def test_it_learns_to_learn_which_arm_pays() -> None:
     before, after = result.returns[:, :20].mean(), result.returns[:, 20:].mean()
     assert abs(before - 0.5) < 0.03
     assert after > 0.63  # the better of two arms pays 2/3
+
+
+@pytest.mark.parametrize(
+    ("rate", "kl", "expected"),
+    [(1e-3, 0.01, 1e-3), (1.5e-3, 0.03, 1e-3), (1e-3, 0.001, 1.5e-3), (1e-5, 1.0, 1e-5), (9e-3, 0.0, 1e-2)],
+)
+def test_step_sizes_follow_the_divergence_of_updates(rate: float, kl: float, expected: float) -> None:
+    assert adapted_rate(rate, kl, max_kl=0.01) == pytest.approx(expected)
 
 
 def test_rollouts_of_a_network_that_reads_its_past_are_single_episodes() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metarl.agents.policy_networks import PolicyNetwork
-from metarl.baselines import linear_advantages, normalised_in_tasks
+from metarl.baselines import linear_advantages, normalised_in_tasks, normalised_together
 from metarl.stacked import Data
 from metarl.surrogates import dice, likelihood_ratio, log_likelihood
 from metarl.trajectories import Context, Trajectories, trial_context
@@ -42,8 +42,9 @@ class Steps:
 def lesson(steps: Steps, num_tasks: int, features: Tensor, discount: float, trace: float) -> dict[str, Tensor]:
     """Data `[N, R, T, ...]` of N tasks for one inner step: context, actions, advantages.
 
-    `features` [B, T, D] are what the linear baseline sees of the observations; it is fitted to each task anew.
-    Advantages are normalised in each task.
+    `features` [B, T, D] are what the linear baseline sees of the observations; it is fitted to each task anew. A task
+    learns from `advantage`, normalised in it alone; `outer_advantage`, normalised over all tasks together, says what
+    each step did for their mean return.
     """
     context = trial_context(steps.observation, steps.action, steps.reward, steps.done)
     rows = {
@@ -56,7 +57,11 @@ def lesson(steps: Steps, num_tasks: int, features: Tensor, discount: float, trac
     data = {name: x.view(num_tasks, -1, *x.shape[1:]) for name, x in rows.items()}
     seen, reward = (x.view(num_tasks, -1, *x.shape[1:]) for x in (features, steps.reward))
     advantage = linear_advantages(seen, reward, data["done"], data["valid"], discount, trace)
-    return {**data, "advantage": normalised_in_tasks(advantage, data["valid"])}
+    return {
+        **data,
+        "advantage": normalised_in_tasks(advantage, data["valid"]),
+        "outer_advantage": normalised_together(advantage, data["valid"]),
+    }
 
 
 def context_of(data: Data) -> Context:

@@ -18,7 +18,8 @@ class MetaObjective:
     """The outer loss of N tasks, differentiable through their inner steps.
 
     loss = - E[ratio A] after the last inner step, or with `every_step` after each of them, summed (MAML++, Antoniou
-             et al. 2019, arXiv 1810.09502); ratios are clipped where `clip` is given (PPO)
+             et al. 2019, arXiv 1810.09502); A is normalised over all tasks together, so that the sum follows their mean
+             return; ratios are clipped where `clip` is given (PPO)
            + inner_kl * mean over inner steps of KL(policy that collected || policy now)
            - credit * sum over inner steps of E[ratio] * (return after the last, normalised over tasks)
 
@@ -76,7 +77,7 @@ class MetaObjective:
     def _adapted_loss(self, network: PolicyNetwork, data: Data) -> tuple[Tensor, Tensor]:
         parameters = action_parameters(network, data)
         log_prob = network.head.log_prob(parameters, data["action"])
-        terms = (log_prob, data["old_log_prob"], data["advantage"])
+        terms = (log_prob, data["old_log_prob"], data["outer_advantage"])
         if self._clip is None:
             return likelihood_ratio(*terms, data["valid"]), parameters
         return clipped_likelihood_ratio(*terms, self._clip, data["valid"]), parameters

@@ -108,13 +108,28 @@ def normalised_in_tasks(advantage: Tensor, valid: Tensor) -> Tensor:
 
     Raises ValueError naming a task without valid steps.
     """
+    centred, variance = _centred_in_tasks(advantage, valid)
+    return (centred / (variance.sqrt() + 1e-8)).view_as(advantage)
+
+
+def normalised_together(advantage: Tensor, valid: Tensor) -> Tensor:
+    """`[N, ...]` shifted to mean 0 in each task, and all scaled alike, to variance 1 in the mean over tasks.
+
+    So a mean over tasks of what comes of it follows the mean of their returns, in which tasks that are solved hardly
+    count. Raises ValueError naming a task without valid steps.
+    """
+    centred, variance = _centred_in_tasks(advantage, valid)
+    return (centred / (variance.mean().sqrt() + 1e-8)).view_as(advantage)
+
+
+def _centred_in_tasks(advantage: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """`[N, steps]` less each task's mean over valid steps, 0 elsewhere, and the variances `[N, 1]`."""
     counted, x = valid.flatten(1), torch.where(valid, advantage, 0.0).flatten(1)
     count = counted.sum(1, keepdim=True)
     if (count == 0).any():
         raise ValueError(f"task {int((count == 0).nonzero()[0, 0])}: no step is valid")
     centred = torch.where(counted, x - x.sum(1, keepdim=True) / count, 0.0)
-    deviation = (centred.square().sum(1, keepdim=True) / count).sqrt()
-    return (centred / (deviation + 1e-8)).view_as(advantage)
+    return centred, centred.square().sum(1, keepdim=True) / count
 
 
 def _solved(gram: Tensor, moment: Tensor, ridge: Tensor) -> Tensor:

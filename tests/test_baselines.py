@@ -13,6 +13,7 @@ from metarl.baselines import (
     linear_features,
     linear_values,
     normalised_in_tasks,
+    normalised_together,
     time_in_episode,
 )
 from metarl.returns import gae
@@ -122,6 +123,22 @@ def test_advantages_are_normalised_in_each_task_over_valid_steps() -> None:
     valid[2] = False
     with pytest.raises(ValueError, match="task 2: no step is valid"):
         normalised_in_tasks(x, valid)
+
+
+def test_advantages_normalised_together_keep_what_tasks_have_at_stake() -> None:
+    scale = torch.tensor([1.0, 10.0, 100.0]).double()
+    x, valid = draw(3, 2, 10) * scale[:, None, None] + 5, torch.ones(3, 2, 10, dtype=torch.bool)
+    valid[:, :, 6:] = False
+    x[~valid] = math.nan
+    y = normalised_together(x, valid)
+    assert (y[~valid] == 0).all()
+    rows = y[valid].view(3, -1)
+    torch.testing.assert_close(rows.mean(1), torch.zeros(3).double(), atol=1e-12, rtol=0.0)
+    torch.testing.assert_close(rows.var(1, correction=0).mean(), torch.ones(()).double())
+    torch.testing.assert_close(
+        y / y[0, 0, 0],
+        (x - x[valid].view(3, -1).mean(1)[:, None, None]).where(valid, 0.0) / (x[0, 0, 0] - x[0][valid[0]].mean()),
+    )
 
 
 def test_returns_that_are_not_finite_are_refused_by_task() -> None:

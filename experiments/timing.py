@@ -1,5 +1,7 @@
 """Comparing speeds on a machine that is never quiet: sides in turn, in several rounds, and medians of their ratios."""
 
+import contextlib
+import ctypes
 import os
 import platform
 import statistics
@@ -107,6 +109,8 @@ def peak_memory(work: Work, device: torch.device) -> float | None:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # restarts the count of the peak
     except OSError:
         return None
+    with contextlib.suppress(OSError, AttributeError):  # other C libraries keep it
+        ctypes.CDLL(None).malloc_trim(0)  # gives back what was freed, whose reuse would not count
     before = _resident(status, "VmRSS")
     work()
     return max(0.25, (_resident(status, "VmHWM") - before) / 1e3)

@@ -12,7 +12,7 @@ from metarl.stacked import task_chunks
 from metarl.trust_region import curvature_product, damped, flatten, natural_step, trust_region_step
 
 DAMPING = 1e-5
-RATES = (1e-5, 1e-2)  # how far a step size may adapt
+RATES = (1e-5, 1e-2)  # beyond these no step size adapts
 
 
 def gradient_descent(
@@ -47,9 +47,9 @@ def adapted_rate(rate: float, kl: float, max_kl: float) -> float:
     Rudin et al. 2022, arXiv 2109.11978: by a factor of 1.5.
     """
     if kl > 2 * max_kl:
-        return max(rate / 1.5, RATES[0])
+        return max(rate / 1.5, min(rate, RATES[0]))
     if kl < max_kl / 2:
-        return min(rate * 1.5, RATES[1])
+        return min(rate * 1.5, max(rate, RATES[1]))
     return rate
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import tyro
 from adaptation_curves_figure import adaptation_curves_figure
 from finished_run import finished_run
+from known_names import refuse_unknown
 from point_navigation import PROTOCOL, TEST, iteration_steps
 from timing import hardware
 
@@ -102,9 +103,7 @@ class Experiment:
 
 
 def main(experiment: Experiment) -> None:
-    unknown = [name for name in experiment.methods if name not in METHODS]
-    if unknown:
-        raise SystemExit(f"unknown methods {unknown}; known: {', '.join(METHODS)}")
+    refuse_unknown(experiment.methods, METHODS, "methods")
     rows = json.loads(experiment.results.read_text(encoding="utf-8")) if experiment.results.exists() else {}
     for name in () if experiment.table else experiment.methods:
         if not is_measured(rows.get(name), name, experiment):

@@ -14,6 +14,7 @@ from typing import Any
 
 import tyro
 from finished_run import finished_run
+from known_names import refuse_unknown
 from timing import hardware
 
 from metarl.agents.maml import MAML
@@ -71,9 +72,7 @@ class Experiment:
 
 
 def main(experiment: Experiment) -> None:
-    unknown = [name for name in experiment.cells if name not in CELLS]
-    if unknown:
-        raise SystemExit(f"unknown cells {unknown}; known: {', '.join(CELLS)}")
+    refuse_unknown(experiment.cells, CELLS, "cells")
     for name in experiment.cells:
         for seed in experiment.seeds:
             run_cell(name, experiment, seed)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import tyro
 from finished_run import finished_run
+from known_names import refuse_unknown
 from timing import hardware
 
 from metarl.agents.rl2 import RL2, RL2Options
@@ -75,9 +76,7 @@ class Experiment:
 
 
 def main(experiment: Experiment) -> None:
-    unknown = [name for name in experiment.cells if name not in CELLS]
-    if unknown:
-        raise SystemExit(f"unknown cells {unknown}; known: {', '.join(CELLS)}")
+    refuse_unknown(experiment.cells, CELLS, "cells")
     for name in experiment.cells:
         for seed in experiment.seeds:
             run_cell(name, experiment, seed)

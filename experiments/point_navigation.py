@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import tyro
 from finished_run import finished_run
+from known_names import refuse_unknown
 from timing import hardware
 
 from metarl.agents.maml import MAML
@@ -47,9 +48,7 @@ class Experiment:
 
 
 def main(experiment: Experiment) -> None:
-    unknown = [name for name in experiment.methods if name not in RECIPES]
-    if unknown:
-        raise SystemExit(f"unknown methods {unknown}; known: {', '.join(RECIPES)}")
+    refuse_unknown(experiment.methods, RECIPES, "methods")
     for name in experiment.methods:
         for seed in experiment.seeds:
             run_method(name, experiment, seed)

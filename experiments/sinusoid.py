@@ -18,6 +18,7 @@ from typing import Any, final
 
 import torch
 import tyro
+from known_names import refuse_unknown
 from sinusoid_figure import sinusoid_figure
 from sinusoid_problem import Networks, Sinusoids, draw_sinusoids, squared_errors, task_loss
 from timing import hardware
@@ -92,9 +93,7 @@ class Experiment:
 
 
 def main(experiment: Experiment) -> None:
-    unknown = [name for name in experiment.methods if name not in METHODS]
-    if unknown:
-        raise SystemExit(f"unknown methods {unknown}; known: {', '.join(METHODS)}")
+    refuse_unknown(experiment.methods, METHODS, "methods")
     rows = json.loads(experiment.results.read_text(encoding="utf-8")) if experiment.results.exists() else {}
     for name in () if experiment.table else experiment.methods:
         if not is_measured(rows.get(name), experiment):

@@ -1,8 +1,10 @@
 """Fixtures for all tests."""
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from metarl.tasks import TaskDistribution, Tasks
 from metarl.vector import TaskVectorEnv
 
 Act = Callable[[Tensor, TaskVectorEnv], Tensor]
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
 
 @pytest.fixture(params=["cpu", "cuda"])
@@ -49,3 +52,15 @@ def episode_returns() -> Callable[[TaskDistribution, Tasks, Act], Tensor]:
         return total
 
     return play
+
+
+@pytest.fixture(scope="module")
+def experiments() -> Iterator[Any]:
+    """Imports a module of the experiments, which are scripts and no package."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(EXPERIMENTS))
+    yield importlib.import_module
+    sys.path.remove(str(EXPERIMENTS))
+    for name in set(sys.modules) - before:
+        if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == EXPERIMENTS:
+            del sys.modules[name]

@@ -208,7 +208,16 @@ def test_it_learns_to_learn_which_arm_pays() -> None:
 
 @pytest.mark.parametrize(
     ("rate", "kl", "expected"),
-    [(1e-3, 0.01, 1e-3), (1.5e-3, 0.03, 1e-3), (1e-3, 0.001, 1.5e-3), (1e-5, 1.0, 1e-5), (9e-3, 0.0, 1e-2)],
+    [
+        (1e-3, 0.01, 1e-3),
+        (1.5e-3, 0.03, 1e-3),
+        (1e-3, 0.001, 1.5e-3),
+        (1e-5, 1.0, 1e-5),
+        (9e-3, 0.0, 1e-2),
+        (1e-6, 1.0, 1e-6),  # outside the range it never moves the wrong way
+        (5e-2, 0.0, 5e-2),
+        (6e-2, 1.0, 4e-2),
+    ],
 )
 def test_step_sizes_follow_the_divergence_of_updates(rate: float, kl: float, expected: float) -> None:
     assert adapted_rate(rate, kl, max_kl=0.01) == pytest.approx(expected)

@@ -1,9 +1,6 @@
 """Adaptation curves: what is averaged and over which steps, the limits, what is measured anew, and the picture."""
 
 import importlib
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,19 +10,10 @@ from matplotlib.colors import to_rgba
 import metarl
 from metarl.evaluation import Evaluation
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-
 
 @pytest.fixture(scope="module")
-def curves() -> Iterator[Any]:
-    """The module, which is a script and no part of a package."""
-    before = set(sys.modules)
-    sys.path.insert(0, str(EXPERIMENTS))
-    yield importlib.import_module("adaptation_curves")
-    sys.path.remove(str(EXPERIMENTS))
-    for name in set(sys.modules) - before:
-        if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == EXPERIMENTS:
-            del sys.modules[name]
+def curves(experiments: Any) -> Any:
+    return experiments("adaptation_curves")
 
 
 def evaluation(returns: Any, steps: Any) -> Evaluation:

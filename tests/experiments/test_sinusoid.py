@@ -1,11 +1,8 @@
 """The sinusoid experiment: its tasks, what adapts, seeds side by side, choice of a step size, and its file."""
 
 import dataclasses
-import importlib
 import json
 import math
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +11,12 @@ import torch
 
 from metarl.seeding import generator
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 EXACT: Any = {"rtol": 1e-4, "atol": 1e-6}  # float32, summed in another order
 
 
 @pytest.fixture(scope="module")
-def sinusoid() -> Iterator[Any]:
-    """The module, which is a script and no part of a package."""
-    before = set(sys.modules)
-    sys.path.insert(0, str(EXPERIMENTS))
-    yield importlib.import_module("sinusoid")
-    sys.path.remove(str(EXPERIMENTS))
-    for name in set(sys.modules) - before:
-        if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == EXPERIMENTS:
-            del sys.modules[name]
+def sinusoid(experiments: Any) -> Any:
+    return experiments("sinusoid")
 
 
 def tiny(sinusoid: Any, **changed: Any) -> Any:

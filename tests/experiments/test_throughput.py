@@ -2,31 +2,15 @@
 
 import dataclasses
 import functools
-import importlib
 import json
 import math
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 NAMES = ("environments", "attention", "recurrent", "grid", "training", "bandit", "meta-iteration")
-
-
-@pytest.fixture(scope="module")
-def experiments() -> Iterator[Any]:
-    """Imports a module of the experiments, which are scripts and no package."""
-    before = set(sys.modules)
-    sys.path.insert(0, str(EXPERIMENTS))
-    yield importlib.import_module
-    sys.path.remove(str(EXPERIMENTS))
-    for name in set(sys.modules) - before:
-        if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == EXPERIMENTS:
-            del sys.modules[name]
 
 
 @pytest.mark.parametrize("name", NAMES)

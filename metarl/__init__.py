@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from metarl import seeding
 from metarl.agent import AdaptivePolicy, Agent, PrivilegedPolicy, load
+from metarl.gym_tasks import from_gym
 from metarl.registry import make, register_gymnasium
 from metarl.tasks import OptimalReturn, TaskDistribution, Tasks
 from metarl.vector import TaskVectorEnv
@@ -22,6 +23,7 @@ __all__ = [
     "TaskVectorEnv",
     "Tasks",
     "evaluate",
+    "from_gym",
     "load",
     "make",
     "seeding",

@@ -14,7 +14,8 @@ from metarl.native import as_task
 from metarl.tasks import TaskDistribution, Tasks
 
 Parameters = dict[str, Any]  # of one task: a Python number where the shape is (), else an array
-Apply = Callable[["gymnasium.Env[Any, Any]", Parameters], None]
+# puts a task into an environment before a reset; may return another environment that takes its place
+Apply = Callable[["gymnasium.Env[Any, Any]", Parameters], "gymnasium.Env[Any, Any] | None"]
 
 
 @final
@@ -56,7 +57,7 @@ class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             options["task"] = self.parameters
         else:
             options.pop("task", None)
-            self._apply(self.env, self.parameters)
+            self._replace(self._apply(self.env, self.parameters))
         self._elapsed = 0
         observation, info = self.env.reset(seed=seed, options=options)
         return self._observation(observation), info
@@ -76,6 +77,15 @@ class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             raise RuntimeError("call reset before asking for the task")
         values = {name: value[0].numpy() for name, value in self.task.parameters.items()}
         return {name: value.item() if value.shape == () else value.copy() for name, value in values.items()}
+
+    def _replace(self, env: "gymnasium.Env[Any, Any] | None") -> None:
+        if env is None:
+            return
+        for role in ("observation", "action"):
+            space, own = getattr(env, f"{role}_space"), getattr(self, f"{role}_space")
+            if plain_space(space, role) != own:
+                raise ValueError(f"the {role} space is {space} in the task {self.parameters}, and {own} in another")
+        self.env = env
 
     def _action(self, action: Any) -> Any:
         inner = self.env.action_space

@@ -2,9 +2,10 @@
 
 import copy
 import functools
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, final
+from typing import Any, Literal, NamedTuple, final, get_args
 
 import gymnasium
 import numpy as np
@@ -13,14 +14,39 @@ from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
 from torch import Tensor
 
-from metarl.gym_env import Apply, TaskEnv, plain_space
+from metarl.gym_attributes import require_attributes, set_attributes
+from metarl.gym_env import Apply, Parameters, TaskEnv, plain_space
 from metarl.gym_vector import GymVectorEnv
 from metarl.native import as_task
+from metarl.priors import Bounds, Prior, as_prior, union
 from metarl.tasks import TaskDistribution, Tasks
 
 Make = str | Callable[..., "gymnasium.Env[Any, Any]"]
-Range = spaces.Box | tuple[Any, Any]
+Range = Prior | spaces.Box | Bounds
+Channel = Literal["reset_options", "attributes", "kwargs"]
 Draw = Callable[[str, int, np.random.Generator], Mapping[str, Any]]
+
+
+def from_gym(
+    make: Make,
+    tasks: Mapping[str, Range],
+    *,
+    apply: Channel | Apply = "attributes",
+    name: str | None = None,
+    **options: Any,
+) -> "GymTasks":
+    """A family of tasks made from an unmodified gymnasium environment; `options` are further fields of `GymTasks`.
+
+    >>> cartpoles = from_gym("CartPole-v1", tasks={"length": (0.25, 1.5), "masspole": (0.05, 0.5)})
+    >>> cartpoles.name, cartpoles.horizon
+    ('cartpole-length-masspole-v1', 500)
+
+    The task parameters are attributes of `env.unwrapped` unless `apply` says otherwise. Without a `name` the family is
+    named after the environment and what varies.
+    """
+    base = make if isinstance(make, str) else getattr(make, "__name__", type(make).__name__)
+    words = re.sub(r"[^a-z0-9]+", "-", "-".join([re.sub(r"-v\d+$", "", base.split("/")[-1]), *tasks]).lower())
+    return GymTasks(name or f"{words.strip('-')}-v1", make, tasks, apply=apply, **options)
 
 
 @final
@@ -40,9 +66,9 @@ class GymTasks(TaskDistribution):
     >>> pendulum.horizon, pendulum.splits
     (200, ('train', 'test', 'ood'))
 
-    A task goes into the environment as `reset(options={"task": {"mass": .7, "length": 1.2}})`, or by `apply(env, task)`
-    before each reset. Tasks are uniform over the ranges, train and test drawn from streams apart, unless `draw` says
-    otherwise. An environment that draws its own task at every reset needs one of these channels, or it is no family.
+    A task goes into the environment by the channel that `apply` names. Tasks are uniform over the ranges, train and
+    test drawn from streams apart, unless a prior of `metarl.priors` or `draw` says otherwise. An environment that draws
+    its own task at every reset needs one of these channels, or it is no family.
 
     Anyone can plug in such a family by its place, without registering it: with the lines above in
     `my_package/my_module.py`, `metarl.make("my_package.my_module:pendulum")` and `metarl check
@@ -57,17 +83,23 @@ class GymTasks(TaskDistribution):
     make: Make
     """An id known to gymnasium, or a function that returns a new environment (called with render_mode= to render)."""
     parameters: Mapping[str, Range]
-    """The range of each task parameter: (low, high) for a number, a Box for an array or for integers."""
-    ood: Mapping[str, tuple[Any, Any]] | None = None
-    """(low, high) of the parameters that differ in the out-of-distribution split; without it there is no such split."""
-    apply: Apply | None = None
-    """Puts a task (numbers and arrays by name) into the environment before a reset; None: the reset's options do."""
+    """The prior of each task parameter: (low, high) for a number, a Box for an array, or one of `metarl.priors`."""
+    test: Mapping[str, Range] | None = None
+    """(low, high), or a prior, of the parameters that differ in test tasks; None: the same priors, other draws."""
+    ood: Mapping[str, Range] | None = None
+    """The same out of distribution; None: there is no such split."""
+    apply: Channel | Apply = "reset_options"
+    """How a task gets into the environment: `reset(options={"task": {"mass": .7}})`, attributes of `env.unwrapped` set
+    before each reset, keyword arguments of a new environment, or a function `apply(env, task)` called before each reset
+    (numbers and arrays by name), which may return another environment to take the place of `env`."""
     draw: Draw | None = None
     """Draws values [num_tasks, ...] by name from (split, num_tasks, numpy generator) in place of uniform draws."""
     steps: int | None = None
     """The horizon; None: the environment's own time limit."""
     num_episodes: int = 3
     """Episodes in a trial."""
+    share_tasks: bool = False
+    """Whether test tasks may be training tasks, because there are so few."""
     workers: int = 0
     """Worker processes of a vector environment; 0: none, the environments are stepped in this process."""
 
@@ -77,8 +109,12 @@ class GymTasks(TaskDistribution):
                 f"{self.family}: need num_episodes >= 1, workers >= 0 and steps >= 1, "
                 f"got {self.num_episodes}, {self.workers} and {self.steps}"
             )
+        if not callable(self.apply) and self.apply not in get_args(Channel):
+            raise ValueError(
+                f"{self.family}: apply must be a function or one of {', '.join(get_args(Channel))}, got {self.apply!r}"
+            )
         if self.draw is not None and self.limits:
-            raise ValueError(f"{self.family}: where(...) narrows uniform priors, and this family has its own `draw`")
+            raise ValueError(f"{self.family}: where(...) narrows priors, and this family has its own `draw`")
         _ = self.task_space, self._face
         super().__post_init__()
 
@@ -94,6 +130,10 @@ class GymTasks(TaskDistribution):
         return ("train", "test") if self.ood is None else ("train", "test", "ood")
 
     @property
+    def splits_share_tasks(self) -> bool:  # type: ignore[override]
+        return self.share_tasks
+
+    @property
     def observation_space(self) -> spaces.Space[Any]:
         return copy.deepcopy(self._face.observation_space)
 
@@ -104,11 +144,10 @@ class GymTasks(TaskDistribution):
     @property
     def task_space(self) -> spaces.Dict:
         """The ranges of all splits together."""
-        unknown = set(self.ood or {}) - set(self.parameters)
+        unknown = {*(self.test or {}), *(self.ood or {})} - set(self.parameters)
         if unknown or not self.parameters:
             raise ValueError(f"{self.family}: parameters {sorted(self.parameters)} lack {sorted(unknown) or 'a range'}")
-        ranges = {name: _box(name, values) for name, values in self.parameters.items()}
-        return spaces.Dict({name: _widened(name, box, (self.ood or {}).get(name)) for name, box in ranges.items()})
+        return spaces.Dict({name: self._widest(name) for name in self.parameters})
 
     @property
     def horizon(self) -> int:
@@ -122,33 +161,65 @@ class GymTasks(TaskDistribution):
         return GymVectorEnv(self, num_envs, device, self.workers)
 
     def env(self, task: Tasks | None = None, render_mode: str | None = None) -> TaskEnv:
-        env = _make(self.make, render_mode, self.steps)
-        return TaskEnv(env, self, None if task is None else as_task(self, task), self.apply)
+        build = functools.partial(_make, self.make, render_mode, self.steps)
+        env = build(**_arguments(self._lows))
+        return TaskEnv(env, self, None if task is None else as_task(self, task), self._put(build))
 
     def _draw(self, num_tasks: int, generator: torch.Generator) -> dict[str, Tensor]:
         if self.draw is not None:
             seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
             values = self.tasks(**self.draw(self.split_name, num_tasks, np.random.default_rng(seed)))
             return dict(values.to(generator.device).parameters)
-        return {name: self._uniform(name, num_tasks, generator) for name in self.parameters}
+        drawn = {}
+        for name in self.parameters:
+            prior = self._prior(name, self.split_name)
+            low, high = self._interval(name, prior.space.low, prior.space.high)
+            drawn[name] = prior.draw(num_tasks, low, high, generator)
+        return drawn
 
-    def _uniform(self, name: str, num_tasks: int, generator: torch.Generator) -> Tensor:
-        """Uniform draws [num_tasks, ...]; integers include both ends."""
-        box = _box(name, self.parameters[name])
-        if self.split_name == "ood" and name in (self.ood or {}):
-            box = _between(box, *(self.ood or {})[name])
-        lows, highs = (
-            torch.from_numpy(bound.astype(box.dtype)).to(generator.device)
-            for bound in self._interval(name, box.low, box.high)
-        )
-        share = torch.rand(num_tasks, *box.shape, generator=generator, device=generator.device, dtype=torch.float64)
-        if np.issubdtype(box.dtype, np.integer):
-            return lows + (share * (highs - lows + 1)).floor().to(lows.dtype)
-        return torch.minimum((lows + (highs - lows) * share).to(lows.dtype), highs)
+    def _prior(self, name: str, split: str) -> Prior:
+        prior, changed = as_prior(name, self.parameters[name]), {"test": self.test, "ood": self.ood}.get(split)
+        if changed is None or name not in changed:
+            return prior
+        other = changed[name]
+        return prior.within(*other) if isinstance(other, tuple) else as_prior(name, other)
+
+    def _widest(self, name: str) -> spaces.Box:
+        return functools.reduce(union, (self._prior(name, split).space for split in ("train", "test", "ood")))
+
+    def _put(self, build: Callable[..., "gymnasium.Env[Any, Any]"]) -> Apply | None:
+        """What puts a task into an environment before a reset; None: the reset's options do."""
+        if callable(self.apply):
+            return self.apply
+        return {"reset_options": None, "attributes": set_attributes, "kwargs": _Rebuild(build)}[self.apply]
+
+    @property
+    def _lows(self) -> tuple[tuple[str, Any], ...]:
+        """Arguments for an environment before its first task, where tasks are keyword arguments: hashable."""
+        if self.apply != "kwargs":
+            return ()
+        return tuple((name, _hashable(self._prior(name, "train").space.low.tolist())) for name in self.parameters)
 
     @property
     def _face(self) -> "Face":
-        return _face(self.family, self.make, self.steps)
+        attributes = tuple(self.parameters) if self.apply == "attributes" else ()
+        return _face(self.family, self.make, self.steps, attributes, self._lows)
+
+
+@final
+class _Rebuild:
+    """Puts an environment built with a task's keyword arguments in the place of one in another task."""
+
+    def __init__(self, build: Callable[..., "gymnasium.Env[Any, Any]"]) -> None:
+        self._build = build
+        self._task: Parameters | None = None
+
+    def __call__(self, env: "gymnasium.Env[Any, Any]", task: Parameters) -> "gymnasium.Env[Any, Any] | None":
+        if self._task is not None and all(np.array_equal(value, self._task[name]) for name, value in task.items()):
+            return None
+        env.close()
+        self._task = task
+        return self._build(**task)
 
 
 class Face(NamedTuple):
@@ -160,9 +231,10 @@ class Face(NamedTuple):
 
 
 @functools.lru_cache(maxsize=64)  # splits are copies of a family: the environment is opened once for all of them
-def _face(family: str, make: Make, steps: int | None) -> Face:
-    env = _make(make, None, steps)
+def _face(family: str, make: Make, steps: int | None, attributes: tuple[str, ...], lows: tuple[Any, ...]) -> Face:
+    env = _make(make, None, steps, **_arguments(lows))
     try:
+        require_attributes(env, attributes)
         observation_space = plain_space(env.observation_space, "observation")
         action_space = plain_space(env.action_space, "action")
         horizon = steps or (env.spec.max_episode_steps if env.spec is not None else None)
@@ -175,29 +247,19 @@ def _face(family: str, make: Make, steps: int | None) -> Face:
         env.close()
 
 
-def _make(make: Make, render_mode: str | None, steps: int | None) -> "gymnasium.Env[Any, Any]":
+def _make(make: Make, render_mode: str | None, steps: int | None, **arguments: Any) -> "gymnasium.Env[Any, Any]":
     if isinstance(make, str):
-        return gymnasium.make(make, render_mode=render_mode, max_episode_steps=steps, disable_env_checker=True)
-    env = make() if render_mode is None else make(render_mode=render_mode)
+        return gymnasium.make(
+            make, render_mode=render_mode, max_episode_steps=steps, disable_env_checker=True, **arguments
+        )
+    env = make(**arguments) if render_mode is None else make(render_mode=render_mode, **arguments)
     return env if steps is None else TimeLimit(env, steps)
 
 
-def _box(name: str, values: Range) -> spaces.Box:
-    low, high = (values.low, values.high) if isinstance(values, spaces.Box) else values
-    if not np.isfinite([low, high]).all() or np.any(np.asarray(low) > np.asarray(high)):
-        raise ValueError(f"task parameter {name!r} needs finite bounds, low <= high, got {low} and {high}")
-    return values if isinstance(values, spaces.Box) else spaces.Box(low, high, (), np.float32)
+def _arguments(lows: tuple[tuple[str, Any], ...]) -> Parameters:
+    return {name: np.asarray(low) if isinstance(low, tuple) else low for name, low in lows}
 
 
-def _between(box: spaces.Box, low: Any, high: Any) -> spaces.Box:
-    lows, highs = (np.broadcast_to(np.asarray(bound, box.dtype), box.shape) for bound in (low, high))
-    return spaces.Box(lows.copy(), highs.copy(), box.shape, box.dtype.type)
-
-
-def _widened(name: str, box: spaces.Box, other: tuple[Any, Any] | None) -> spaces.Box:
-    """The smallest box around `box` and `other`."""
-    if other is None:
-        return box
-    _box(name, other)
-    ood = _between(box, *other)
-    return _between(box, np.minimum(box.low, ood.low), np.maximum(box.high, ood.high))
+def _hashable(values: Any) -> Any:
+    """Nested lists as nested tuples."""
+    return tuple(map(_hashable, values)) if isinstance(values, list) else values

@@ -15,8 +15,9 @@ from torch import Tensor
 
 import metarl
 from metarl.gym_tasks import GymTasks
+from metarl.priors import Integers, LogUniform
 from metarl.seeding import generator
-from metarl.testing import check_distribution
+from metarl.testing import ContractError, check_distribution
 from metarl.workers import Worker
 
 
@@ -241,3 +242,90 @@ def test_a_worker_reports_what_went_wrong() -> None:
         with pytest.raises(ValueError, match=rf"(?s){message}.*in {worker.label}"):
             worker.receive()
         worker.close()
+
+
+def test_from_gym_names_the_family_after_what_varies() -> None:
+    family = metarl.from_gym("CartPole-v1", tasks={"masspole": (0.05, 0.5), "length": LogUniform(0.25, 1.5)})
+    assert family.name == "cartpole-masspole-length-v1"
+    assert metarl.from_gym(Corridor, {"length": Integers(2, 5)}, apply="kwargs", steps=9).name == "corridor-length-v1"
+    assert metarl.from_gym("CartPole-v1", {"length": (1, 2)}, name="poles-v3").name == "poles-v3"
+
+
+class Corridor(gymnasium.Env[Any, Any]):
+    """Takes its length in the constructor only; `seen` widens the observation space."""
+
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, length: int, seen: int = 0, render_mode: str | None = None) -> None:
+        assert isinstance(length, int)
+        self.length, self.closed = length, False
+        self.observation_space = spaces.Discrete(10 + seen)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.x = 0
+        return self.x, {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert not self.closed
+        self.x = max(0, self.x + 2 * int(action) - 1)
+        return min(self.x, 9), float(self.x == self.length), self.x == self.length, False, {}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_task_may_be_the_arguments_of_the_constructor() -> None:
+    family = metarl.from_gym(
+        Corridor, {"length": Integers(2, 5)}, test={"length": (6, 7)}, ood={"length": (6, 8)}, apply="kwargs", steps=9
+    )
+    check_distribution(family)
+    assert set(family.split("test").sample(50, generator(0))["length"].tolist()) == {6, 7}
+    assert set(family.split("ood").sample(50, generator(0))["length"].tolist()) == {6, 7, 8}
+    env = family.env()
+    first, ends = [], []
+    for length in (2, 2, 5):
+        env.reset(seed=0, options={"task": {"length": length}})
+        first.append(env.unwrapped)
+        ends.append(next(step for step in range(1, 10) if env.step(1)[2]))
+    assert ends == [2, 2, 5]
+    assert first[0] is first[1]  # the same task needs no new environment
+    assert first[1] is not first[2]
+    assert vars(first[1])["closed"]
+
+
+def test_a_function_may_put_another_environment_in_place() -> None:
+    def build(env: Any, task: dict[str, Any]) -> Any:
+        return Corridor(task["length"])
+
+    family = metarl.from_gym(functools.partial(Corridor, 3), {"length": Integers(2, 5)}, apply=build, steps=9)
+    env = family.env(family.tasks(length=[4]))
+    env.reset(seed=0)
+    assert [env.step(1)[2] for _ in range(4)] == [False, False, False, True]
+
+
+def test_tasks_whose_spaces_differ_are_refused() -> None:
+    family = metarl.from_gym(
+        functools.partial(Corridor, 3), {"seen": Integers(0, 2)}, apply="kwargs", steps=9, name="seen-v1"
+    )
+    env = family.env()
+    env.reset(options={"task": {"seen": 0}})
+    with pytest.raises(
+        ValueError, match=r"observation space is Discrete\(12\) in the task \{'seen': 2\}, and Discrete\(10\)"
+    ):
+        env.reset(options={"task": {"seen": 2}})
+
+
+def test_a_parameter_that_is_no_attribute_is_refused_with_those_that_are() -> None:
+    with pytest.raises(ValueError, match=r"CartPoleEnv has no attribute mass; its numbers: .*gravity.*length"):
+        metarl.from_gym("CartPole-v1", tasks={"mass": (0.1, 1.0)})
+    wrong: Any = "options"
+    with pytest.raises(ValueError, match="apply must be a function or one of reset_options, attributes, kwargs"):
+        metarl.from_gym("CartPole-v1", tasks={"length": (0.1, 1.0)}, apply=wrong)
+
+
+def test_few_tasks_must_be_kept_apart_or_declared_as_shared() -> None:
+    family = metarl.from_gym(Corridor, {"length": Integers(2, 5)}, apply="kwargs", steps=9)
+    with pytest.raises(ContractError, match=r"4 of 4 test tasks are training tasks: keep values for the test split"):
+        check_distribution(family)
+    check_distribution(dataclasses.replace(family, share_tasks=True))

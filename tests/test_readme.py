@@ -24,7 +24,7 @@ def test_ten_lines_of_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_plugged_in_family_has_two_tasks() -> None:
     names: dict[str, object] = {}
     exec(PYTHON[1], names)
-    assert sorted(names["pendulum"].task_space.keys()) == ["length", "mass"]  # type: ignore[attr-defined]
+    assert sorted(names["pendulums"].task_space.keys()) == ["l", "m"]  # type: ignore[attr-defined]
 
 
 def test_commands_exist() -> None:

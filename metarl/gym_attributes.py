@@ -1,0 +1,135 @@
+"""Tasks as attributes of an environment, and what else has to change with them."""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+
+def set_attributes(env: "gymnasium.Env[Any, Any]", task: Mapping[str, Any]) -> None:
+    """Set the attributes of `env.unwrapped` that `task` names, and what is derived from them where that is known."""
+    inner = env.unwrapped
+    for name, value in task.items():
+        setattr(inner, name, value)
+    for kind in type(inner).__mro__:
+        recipe = RECIPES.get(f"{kind.__module__}:{kind.__qualname__}")
+        if recipe is not None:
+            for name, value in recipe(inner, task).items():
+                setattr(inner, name, value)
+
+
+def require_attributes(env: "gymnasium.Env[Any, Any]", names: Collection[str]) -> None:
+    """ValueError that lists the numbers of `env.unwrapped` unless it has all the attributes `names`."""
+    inner = env.unwrapped
+    missing = sorted(name for name in names if not hasattr(inner, name))
+    if missing:
+        known = sorted(name for name in dir(inner) if name[0] != "_" and _is_number(getattr(inner, name, None)))
+        raise ValueError(
+            f"{type(inner).__name__} has no attribute {', '.join(missing)}; its numbers: {', '.join(known)}"
+        )
+
+
+def derived_attributes(kind: type) -> dict[str, frozenset[str]]:
+    """Which attributes a class's constructors compute from other attributes of the same object, by their source.
+
+    `self.total = self.pole + self.cart` makes {"total": {"pole", "cart"}}; what is computed from derived ones depends
+    on all that they depend on. Classes whose source cannot be read say nothing.
+    """
+    direct: dict[str, set[str]] = {}
+    for each in reversed(kind.__mro__):
+        for target, value in _assignments(each):
+            direct.setdefault(target, set()).update(_own_attributes(value))
+    return {name: frozenset(sources) for name in direct if (sources := _sources(name, direct) - {name})}
+
+
+def stale_attributes(one: Any, other: Any) -> dict[str, frozenset[str]]:
+    """Derived attributes that are equal in two objects of a class although what they derive from differs: what of it.
+
+    Given the same environment in two tasks, these kept the value that the constructor gave them.
+    """
+
+    def differs(name: str) -> bool:
+        return not _same(getattr(one, name, None), getattr(other, name, None))
+
+    changed = {
+        name: frozenset(filter(differs, sources))
+        for name, sources in derived_attributes(type(one)).items()
+        if _is_number(getattr(one, name, None)) and not differs(name)
+    }
+    return {name: sources for name, sources in changed.items() if sources}
+
+
+def _cart_pole(env: Any, task: Mapping[str, Any]) -> dict[str, float]:
+    return {"total_mass": env.masspole + env.masscart, "polemass_length": env.masspole * env.length}
+
+
+def _acrobot(env: Any, task: Mapping[str, Any]) -> dict[str, float]:
+    """The center of a link stays at half its length; the moments of inertia are the environment's own."""
+    halves = {f"LINK_COM_POS_{i}": getattr(env, f"LINK_LENGTH_{i}") / 2 for i in (1, 2)}
+    return {name: half for name, half in halves.items() if name not in task}
+
+
+def _lunar_lander(env: Any, task: Mapping[str, Any]) -> dict[str, bool]:
+    """Wind blows in tasks that say how strong it is."""
+    return {"enable_wind": True} if {"wind_power", "turbulence_power"} & set(task) and "enable_wind" not in task else {}
+
+
+# What gymnasium's environments derive from their attributes. Pendulum, the mountain cars and BipedalWalker read theirs
+# at every step or reset and derive nothing.
+RECIPES: dict[str, Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]] = {
+    "gymnasium.envs.classic_control.cartpole:CartPoleEnv": _cart_pole,
+    "gymnasium.envs.classic_control.acrobot:AcrobotEnv": _acrobot,
+    "gymnasium.envs.box2d.lunar_lander:LunarLander": _lunar_lander,
+}
+
+
+def _assignments(kind: type) -> list[tuple[str, ast.expr]]:
+    """`self.name = value` in the constructor of one class, in their order."""
+    constructor = vars(kind).get("__init__")
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(constructor)))  # type: ignore[arg-type]
+    except (TypeError, OSError, SyntaxError):  # not written in Python, or not in a file
+        return []
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            found += [(name, node.value) for target in node.targets if (name := _own_attribute(target))]
+        elif isinstance(node, ast.AnnAssign) and node.value is not None and (name := _own_attribute(node.target)):
+            found.append((name, node.value))
+    return found
+
+
+def _own_attributes(value: ast.expr) -> set[str]:
+    return {name for node in ast.walk(value) if (name := _own_attribute(node))}
+
+
+def _own_attribute(node: ast.AST) -> str:
+    """The name in `self.name`, empty for anything else."""
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
+        return node.attr
+    return ""
+
+
+def _sources(name: str, direct: Mapping[str, set[str]]) -> set[str]:
+    """All that `name` depends on, through whatever lies between."""
+    reached, waiting = set[str](), list(direct.get(name, ()))
+    while waiting:
+        source = waiting.pop()
+        if source not in reached:
+            reached.add(source)
+            waiting += direct.get(source, ())
+    return reached
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return np.issubdtype(value.dtype, np.number)
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(np.array_equal(one, other)) if _is_number(one) and _is_number(other) else one is other or one == other

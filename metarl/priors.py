@@ -1,0 +1,186 @@
+"""What the parameters of a task are drawn from."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+Bounds = tuple[Any, Any]  # low and high: numbers, or arrays of the parameter's shape
+
+
+@dataclass(frozen=True)
+class Prior(ABC):
+    """A distribution of one task parameter, a number or an array, within bounds."""
+
+    @property
+    @abstractmethod
+    def space(self) -> spaces.Box:
+        """Shape, type and bounds."""
+
+    @abstractmethod
+    def draw(self, num_tasks: int, low: np.ndarray, high: np.ndarray, generator: torch.Generator) -> Tensor:
+        """Values `[num_tasks, *shape]` on the generator's device, narrowed to [low, high] of the parameter's shape."""
+
+    @abstractmethod
+    def within(self, low: Any, high: Any) -> "Prior":
+        """The same kind of prior between other bounds; ValueError if there can be none."""
+
+
+@final
+@dataclass(frozen=True)
+class Uniform(Prior):
+    """Every real number between two bounds alike; arrays of bounds make an array of independent entries."""
+
+    low: Any
+    high: Any
+
+    def __post_init__(self) -> None:
+        _check_bounds(self.low, self.high)
+
+    @property
+    def space(self) -> spaces.Box:
+        return _box(self.low, self.high, np.float32)
+
+    def draw(self, num_tasks: int, low: np.ndarray, high: np.ndarray, generator: torch.Generator) -> Tensor:
+        lows, highs = _on(generator, low), _on(generator, high)
+        return torch.minimum((lows + (highs - lows) * _shares(num_tasks, low, generator)).float(), highs.float())
+
+    def within(self, low: Any, high: Any) -> "Uniform":
+        return Uniform(*_like(self.space, low, high))
+
+
+@final
+@dataclass(frozen=True)
+class LogUniform(Prior):
+    """Every order of magnitude between two positive bounds alike: for scales, such as masses and frictions."""
+
+    low: Any
+    high: Any
+
+    def __post_init__(self) -> None:
+        _check_bounds(self.low, self.high)
+        if np.any(np.asarray(self.low) <= 0):
+            raise ValueError(f"LogUniform needs positive bounds, got {self.low} and {self.high}")
+
+    @property
+    def space(self) -> spaces.Box:
+        return _box(self.low, self.high, np.float32)
+
+    def draw(self, num_tasks: int, low: np.ndarray, high: np.ndarray, generator: torch.Generator) -> Tensor:
+        lows, highs = _on(generator, low), _on(generator, high)
+        values = (lows.log() + (highs / lows).log() * _shares(num_tasks, low, generator)).exp().float()
+        return torch.minimum(torch.maximum(values, lows.float()), highs.float())
+
+    def within(self, low: Any, high: Any) -> "LogUniform":
+        return LogUniform(*_like(self.space, low, high))
+
+
+@final
+@dataclass(frozen=True)
+class Integers(Prior):
+    """Every integer between two bounds alike, both included."""
+
+    low: Any
+    high: Any
+
+    def __post_init__(self) -> None:
+        _check_bounds(self.low, self.high)
+        if np.any(np.asarray(self.low) % 1) or np.any(np.asarray(self.high) % 1):
+            raise ValueError(f"Integers needs whole bounds, got {self.low} and {self.high}")
+
+    @property
+    def space(self) -> spaces.Box:
+        return _box(self.low, self.high, np.int64)
+
+    def draw(self, num_tasks: int, low: np.ndarray, high: np.ndarray, generator: torch.Generator) -> Tensor:
+        lows, highs = _on(generator, np.ceil(low)), _on(generator, np.floor(high))
+        if (lows > highs).any():
+            raise ValueError(f"there is no integer between {low} and {high}")
+        return (lows + (_shares(num_tasks, low, generator) * (highs - lows + 1)).floor()).long()
+
+    def within(self, low: Any, high: Any) -> "Integers":
+        return Integers(*_like(self.space, low, high))
+
+
+@final
+@dataclass(frozen=True)
+class Choice(Prior):
+    """One of a few numbers, each alike, such as `Choice((4, 8))`."""
+
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values or not np.isfinite(self.values).all():
+            raise ValueError(f"Choice needs finite numbers to choose from, got {self.values}")
+
+    @property
+    def space(self) -> spaces.Box:
+        whole = not np.any(np.asarray(self.values) % 1)
+        return _box(min(self.values), max(self.values), np.int64 if whole else np.float32)
+
+    def draw(self, num_tasks: int, low: np.ndarray, high: np.ndarray, generator: torch.Generator) -> Tensor:
+        allowed = [value for value in self.values if low <= value <= high]
+        if not allowed:
+            raise ValueError(f"none of {self.values} lies between {low} and {high}")
+        index = torch.randint(len(allowed), (num_tasks,), generator=generator, device=generator.device)
+        return torch.as_tensor(np.asarray(allowed, self.space.dtype), device=generator.device)[index]
+
+    def within(self, low: Any, high: Any) -> "Choice":
+        raise ValueError(f"other bounds say nothing about Choice({self.values}): name the values, Choice((...))")
+
+
+def as_prior(name: str, values: Any) -> Prior:
+    """A prior, or what stands for one: (low, high) for Uniform, a Box for Uniform or, of integers, Integers.
+
+    ValueError that names the parameter if it is neither or has no finite bounds.
+    """
+    if isinstance(values, Prior):
+        return values
+    if isinstance(values, spaces.Box):
+        kind, bounds = Integers if np.issubdtype(values.dtype, np.integer) else Uniform, (values.low, values.high)
+    elif isinstance(values, tuple) and len(values) == 2:
+        kind, bounds = Uniform, values
+    else:
+        raise ValueError(
+            f"task parameter {name!r} needs (low, high), a Box, or one of Uniform, LogUniform, Integers and Choice "
+            f"of metarl.priors, got {values!r}"
+        )
+    try:
+        return kind(*bounds)
+    except ValueError as error:
+        raise ValueError(f"task parameter {name!r} {error}") from error
+
+
+def union(one: spaces.Box, other: spaces.Box) -> spaces.Box:
+    """The smallest box around both; ValueError if they differ in shape or type."""
+    if (one.shape, one.dtype) != (other.shape, other.dtype):
+        raise ValueError(f"priors of one parameter must be of one shape and type, got {one} and {other}")
+    return _box(np.minimum(one.low, other.low), np.maximum(one.high, other.high), one.dtype.type)
+
+
+def _check_bounds(low: Any, high: Any) -> None:
+    if not np.isfinite([low, high]).all() or np.any(np.asarray(low) > np.asarray(high)):
+        raise ValueError(f"needs finite bounds, low <= high, got {low} and {high}")
+
+
+def _box(low: Any, high: Any, dtype: Any) -> spaces.Box:
+    lows, highs = np.broadcast_arrays(np.asarray(low, dtype), np.asarray(high, dtype))
+    return spaces.Box(lows.copy(), highs.copy(), lows.shape, dtype)
+
+
+def _like(space: spaces.Box, low: Any, high: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The bounds in the shape of `space`: one number stands for every entry."""
+    return np.broadcast_to(np.asarray(low), space.shape), np.broadcast_to(np.asarray(high), space.shape)
+
+
+def _on(generator: torch.Generator, bound: np.ndarray) -> Tensor:
+    return torch.as_tensor(np.array(bound, np.float64), device=generator.device)
+
+
+def _shares(num_tasks: int, low: np.ndarray, generator: torch.Generator) -> Tensor:
+    """U[0, 1) of shape `[num_tasks, *low.shape]` in float64."""
+    return torch.rand(num_tasks, *low.shape, generator=generator, device=generator.device, dtype=torch.float64)

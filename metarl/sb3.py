@@ -18,6 +18,13 @@ from metarl.tasks import TaskDistribution, Tasks
 from metarl.vector import TaskVectorEnv
 
 Infos = list[dict[str, Any]]
+Observations = np.ndarray | dict[str, np.ndarray]
+
+
+def with_task(space: spaces.Space[Any], distribution: TaskDistribution) -> spaces.Dict:
+    """Observations of `space` together with the task that they come from, as a vector."""
+    size = sum(int(np.prod(box.shape or ())) for box in distribution.task_space.values())
+    return spaces.Dict({"observation": space, "task": spaces.Box(-1, 1, (size,), np.float32)})
 
 
 @final
@@ -26,7 +33,8 @@ class TaskVecEnv(VecEnv):
 
     `tasks` are the tasks, an environment for each of them for good; or a number of environments that draw a new task
     for every episode. `seed` (the constructor's or the method's) names the streams of tasks and dynamics, which start
-    at the next reset. Spaces and actions are counted as `Convention` says.
+    at the next reset. Spaces and actions are counted as `Convention` says. With `show_task` observations are
+    dictionaries of the `observation` and the `task`, a vector from -1 to 1, for a `MultiInputPolicy`: an oracle.
 
     >>> import metarl
     >>> from stable_baselines3 import PPO
@@ -43,6 +51,7 @@ class TaskVecEnv(VecEnv):
         distribution: TaskDistribution,
         tasks: Tasks | int,
         *,
+        show_task: bool = False,
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -53,11 +62,13 @@ class TaskVecEnv(VecEnv):
         self.distribution = distribution
         self.convention = Convention(distribution, device)
         self._device = device
+        self._shows_task = show_task
         self._fixed = None if isinstance(tasks, int) else tasks
         self._actions: Tensor | None = None
+        space = self.convention.observation_space
         super().__init__(
             tasks if isinstance(tasks, int) else len(tasks),
-            self.convention.observation_space,
+            with_task(space, distribution) if show_task else space,
             self.convention.action_space,
         )
         self.seed(seed)
@@ -72,7 +83,7 @@ class TaskVecEnv(VecEnv):
         """The task of every environment; RuntimeError before the first reset."""
         return self.engine.tasks
 
-    def reset(self) -> np.ndarray:
+    def reset(self) -> Any:
         seed = self._seeds[0]
         if seed is not None:
             self._stream = seeding.generator(seed, "tasks")
@@ -81,24 +92,24 @@ class TaskVecEnv(VecEnv):
         observation, _ = self.engine.reset(seed=engine_seed)
         self._reset_seeds()
         self._reset_options()
-        return self._array(observation)
+        return self._seen(observation)
 
     def step_async(self, actions: np.ndarray) -> None:
         self._actions = torch.as_tensor(actions, device=self.engine.device)
 
-    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, Infos]:
+    def step_wait(self) -> tuple[Observations, np.ndarray, np.ndarray, Infos]:
         if self._actions is None:
             raise RuntimeError("step_wait without step_async")
         action, self._actions = self.convention.action(self._actions), None
         observation, reward, terminated, truncated, info = self.engine.step(action)
         rewards = _host(reward).astype(np.float32)
         self._check("reward", rewards)
-        infos = self._infos(truncated, info)
+        infos = self._infos(truncated, info)  # with the task of the episode that ended
         done = terminated | truncated
         if self._fixed is None and bool(done.any()):
             self.engine.set_tasks(self._new_tasks(), done)
             observation, _ = self.engine.reset(options={"reset_mask": done})
-        return self._array(observation), rewards, _host(done), infos
+        return self._seen(observation), rewards, _host(done), infos
 
     def close(self) -> None:
         if "engine" in self.__dict__:
@@ -131,17 +142,19 @@ class TaskVecEnv(VecEnv):
     def _infos(self, truncated: Tensor, info: dict[str, Any]) -> Infos:
         """One dictionary an environment, by the names that Stable-Baselines3 reads."""
         infos: Infos = [{"TimeLimit.truncated": value} for value in truncated.tolist()]
-        last = self._array(info["final_obs"])
+        last = self._seen(info["final_obs"])
         for slot in info["_final_obs"].nonzero().flatten().tolist():
-            infos[slot]["terminal_observation"] = last[slot]
+            own = {name: rows[slot] for name, rows in last.items()} if isinstance(last, dict) else last[slot]
+            infos[slot]["terminal_observation"] = own
         for slot in info["_success"].nonzero().flatten().tolist() if "_success" in info else ():
             infos[slot]["is_success"] = bool(info["success"][slot])
         return infos
 
-    def _array(self, observation: Tensor) -> np.ndarray:
-        array = _host(self.convention.observation(observation)).astype(self.observation_space.dtype)
+    def _seen(self, observation: Tensor) -> Observations:
+        space = self.convention.observation_space
+        array = _host(self.convention.observation(observation)).astype(space.dtype)
         self._check("observation", array)
-        return array
+        return {"observation": array, "task": _host(self.tasks.vector())} if self._shows_task else array
 
     def _check(self, what: str, values: np.ndarray) -> None:
         """ValueError that names the first environment where `values` [num_envs, ...] are not finite."""

@@ -32,7 +32,8 @@ class Line(NativeDistribution):
 
     @property
     def observation_space(self) -> spaces.Box:
-        return spaces.Box(*(-1, 0.5) if self.flaw == "outside" else (-50, 50), (1,), np.float32)
+        low, high = (-1.0, 0.5) if self.flaw == "outside" else (-50.0, 50.0)
+        return spaces.Box(low, high, (1,), np.float32)
 
     @property
     def action_space(self) -> spaces.Box:

@@ -1,5 +1,6 @@
 """One evaluator for every adaptive policy: whole trials on tasks it has not met."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -86,8 +87,19 @@ def task_stream(seed: int, distribution: TaskDistribution) -> torch.Generator:
 def _options(distribution: TaskDistribution) -> dict[str, Any]:
     """The family's options, and the bounds of a narrowed prior."""
     bounds = {name: [list(low), list(high)] for name, low, high in distribution.limits}
-    options = {name: getattr(value, "__name__", value) for name, value in distribution.options.items()}  # functions too
+    options = {name: _plain(value) for name, value in distribution.options.items()}
     return {**options, **({"where": bounds} if bounds else {})}
+
+
+def _plain(value: Any) -> Any:
+    """What JSON holds of an option: numbers, texts and their containers as they are, other things by their names."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _plain(x) for name, x in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(x) for x in value]
+    return value.name if isinstance(value, TaskDistribution) else getattr(value, "__name__", repr(value))
 
 
 @final

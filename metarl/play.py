@@ -50,6 +50,8 @@ def play(
         )
         transition = Transition(observation, action, reward, terminated, truncated, info["final_obs"])
         policy.observe(transition)
+        if "changed" in info:  # slots that begin another task, and whose policy is told so
+            policy.begin(info["changed"])
         yield Moment(transition, episode, step, state, info)
         observation, episode = following, episode + transition.done
         if bool((episode >= num_episodes).all()):

@@ -14,6 +14,8 @@ from gymnasium import spaces
 from torch import Tensor
 
 import metarl
+from metarl.agents.random_learner import RandomLearner
+from metarl.evaluation import Evaluation
 from metarl.gym_tasks import GymTasks
 from metarl.priors import Integers, LogUniform
 from metarl.seeding import generator
@@ -329,3 +331,11 @@ def test_few_tasks_must_be_kept_apart_or_declared_as_shared() -> None:
     with pytest.raises(ContractError, match=r"4 of 4 test tasks are training tasks: keep values for the test split"):
         check_distribution(family)
     check_distribution(dataclasses.replace(family, share_tasks=True))
+
+
+def test_a_result_names_the_priors() -> None:
+    family = metarl.from_gym("CartPole-v1", tasks={"length": LogUniform(0.25, 1.5), "gravity": (5, 15)}, steps=5)
+    result = metarl.evaluate(RandomLearner(family, 2), family, num_tasks=2, num_episodes=1)
+    options = Evaluation.from_json(result.to_json()).options
+    assert options["parameters"] == {"length": "LogUniform(low=0.25, high=1.5)", "gravity": [5, 15]}
+    assert options["make"] == "CartPole-v1"

@@ -27,5 +27,10 @@ def test_the_plugged_in_family_has_two_tasks() -> None:
     assert sorted(names["pendulums"].task_space.keys()) == ["l", "m"]  # type: ignore[attr-defined]
 
 
+def test_changes_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(PYTHON[2].replace("500", "50"), {})
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["31", "61"]
+
+
 def test_commands_exist() -> None:
     assert set(re.findall(r"^metarl ([a-z]+)", SHELL, re.MULTILINE)) == set(COMMANDS)

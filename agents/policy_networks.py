@@ -21,7 +21,7 @@ class PolicyNetwork(nn.Module, ABC):
 
     def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], width: int) -> None:
         super().__init__()
-        self.head = action_head(action_space)
+        self.head = action_head(action_space, log_std=0.0)  # an inner gradient grows with 1 / deviation
         self.output = linear(width, self.head.num_outputs, 0.01)
 
     @abstractmethod

@@ -90,6 +90,63 @@ class CategoricalHead(ActionHead):
 
 
 @final
+class MultiCategoricalHead(ActionHead):
+    """Several discrete choices at once, independent given the network's output.
+
+    The parameters are the logits of each choice, filled up to the longest with logits that are never drawn.
+    """
+
+    IMPOSSIBLE = -1e9  # a logit
+
+    def __init__(self, space: spaces.MultiDiscrete) -> None:
+        super().__init__()
+        if space.nvec.ndim != 1:
+            raise TypeError(f"actions must be a flat MultiDiscrete, got {space}")
+        counts = torch.as_tensor(space.nvec, dtype=torch.int64)
+        self.num_outputs = self.num_features = int(counts.sum())
+        self._longest = int(counts.max())
+        option = torch.arange(self._longest)
+        place = (counts.cumsum(0) - counts)[:, None] + option
+        self.place: Tensor  # [K * longest] of the network's outputs; past the last where there is no such option
+        self.first: Tensor  # [K] the number of each choice's first option
+        self.register_buffer("place", torch.where(option < counts[:, None], place, -1).flatten(), persistent=False)
+        self.register_buffer("first", torch.as_tensor(space.start, dtype=torch.int64), persistent=False)
+
+    def forward(self, output: Tensor) -> Tensor:
+        return nn.functional.pad(output, (0, 1), value=self.IMPOSSIBLE)[..., self.place]
+
+    def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
+        noise = torch.empty_like(parameters).exponential_(generator=generator)
+        return self._choices(parameters - noise.log()).argmax(-1) + self.first
+
+    def mode(self, parameters: Tensor) -> Tensor:
+        return self._choices(parameters).argmax(-1) + self.first
+
+    def log_prob(self, parameters: Tensor, action: Tensor) -> Tensor:
+        index = (action - self.first)[..., None]
+        return self._choices(parameters).log_softmax(-1).gather(-1, index).squeeze(-1).sum(-1)
+
+    def entropy(self, parameters: Tensor) -> Tensor:
+        log_probs = self._choices(parameters).log_softmax(-1)
+        return -(log_probs.exp() * log_probs).sum((-2, -1))
+
+    def divergence(self, parameters: Tensor, other: Tensor) -> Tensor:
+        log_probs = self._choices(parameters).log_softmax(-1)
+        return (log_probs.exp() * (log_probs - self._choices(other).log_softmax(-1))).sum((-2, -1))
+
+    def cross_entropy(self, parameters: Tensor, advice: Tensor) -> Tensor:
+        return -self.log_prob(parameters, advice)
+
+    def features(self, action: Tensor) -> Tensor:
+        chosen = nn.functional.one_hot(action - self.first, self._longest).flatten(-2)
+        return chosen[..., self.place >= 0].float()
+
+    def _choices(self, parameters: Tensor) -> Tensor:
+        """`[..., K, longest]`"""
+        return parameters.reshape(*parameters.shape[:-1], -1, self._longest)
+
+
+@final
 class GaussianHead(ActionHead):
     """Continuous actions: independent normals around the network's mean, in units of half the box.
 
@@ -149,7 +206,7 @@ class GaussianHead(ActionHead):
 
 
 def action_head(space: spaces.Space[Any], log_std: float = -0.5) -> ActionHead:
-    """The head for an action space: categorical for Discrete, Gaussian for Box; TypeError for any other.
+    """The head for an action space: categorical for Discrete and MultiDiscrete, Gaussian for Box; else TypeError.
 
     `log_std` is where the logarithm of a Gaussian's standard deviation starts, in units of half the box.
     """
@@ -157,4 +214,6 @@ def action_head(space: spaces.Space[Any], log_std: float = -0.5) -> ActionHead:
         return CategoricalHead(space)
     if isinstance(space, spaces.Box):
         return GaussianHead(space, log_std)
-    raise TypeError(f"actions must be Discrete or Box, got {space}")
+    if isinstance(space, spaces.MultiDiscrete):
+        return MultiCategoricalHead(space)
+    raise TypeError(f"actions must be Discrete, MultiDiscrete or Box, got {space}")

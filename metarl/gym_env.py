@@ -94,14 +94,15 @@ class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         return np.asarray(action, inner.dtype)[()] + _start(inner)
 
     def _observation(self, observation: Any) -> Any:
-        array = np.asarray(observation)
+        space = self.env.observation_space
+        array = np.asarray(spaces.flatten(space, observation) if _is_flattened(space, "observation") else observation)
         if array.shape != self.observation_space.shape:
             raise ValueError(
                 f"observation of shape {array.shape}, not {self.observation_space.shape}, at {self._place()}"
             )
         if not np.isfinite(array).all():
             raise ValueError(f"observation {array.tolist()} at {self._place()}")
-        return (array - _start(self.env.observation_space)).astype(self.observation_space.dtype)[()]
+        return (array - _start(space)).astype(self.observation_space.dtype)[()]
 
     def _place(self) -> str:
         return f"step {self._elapsed} of the episode, in the task {self.parameters}"
@@ -110,8 +111,11 @@ class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 def plain_space(space: spaces.Space[Any], role: str) -> spaces.Space[Any]:
     """The space as agents see it: a float32 Box, or Discrete and MultiDiscrete counted from 0.
 
+    Observations of Dict, Tuple and MultiBinary become vectors, as `gymnasium.spaces.flatten` makes them.
     Raises ValueError for any other kind, saying what to do.
     """
+    if _is_flattened(space, role):
+        space = spaces.flatten_space(space)
     if isinstance(space, spaces.Box):
         with np.errstate(over="ignore"):  # bounds beyond float32 are no bounds
             return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)
@@ -119,10 +123,13 @@ def plain_space(space: spaces.Space[Any], role: str) -> spaces.Space[Any]:
         return spaces.Discrete(int(space.n))
     if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
         return spaces.MultiDiscrete(space.nvec)
-    raise ValueError(
-        f"the {role} space must be Box, Discrete or MultiDiscrete, got {space}; "
-        f"a wrapper such as gymnasium.wrappers.FlattenObservation can turn it into one"
-    )
+    kinds = "Box, Discrete or MultiDiscrete" + (", or Dict, Tuple or MultiBinary of such" * (role == "observation"))
+    raise ValueError(f"the {role} space must be {kinds}, got {space}; a wrapper of gymnasium can turn it into one")
+
+
+def _is_flattened(space: spaces.Space[Any], role: str) -> bool:
+    compound = isinstance(space, spaces.Dict | spaces.Tuple | spaces.MultiBinary)
+    return compound and role == "observation" and space.is_np_flattenable
 
 
 def _start(space: spaces.Space[Any]) -> Any:

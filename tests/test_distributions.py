@@ -72,5 +72,37 @@ def test_divergence_agrees_with_torch_and_is_zero_only_between_equals() -> None:
 
 
 def test_an_unknown_space_is_refused() -> None:
-    with pytest.raises(TypeError, match="must be Discrete or Box"):
+    with pytest.raises(TypeError, match="must be Discrete, MultiDiscrete or Box"):
         action_head(spaces.MultiBinary(3))
+
+
+def test_several_choices_are_as_many_categories(device: str) -> None:
+    space = spaces.MultiDiscrete([2, 4, 3], start=[0, 1, 5])
+    head = action_head(space).to(device)
+    singles = [CategoricalHead(spaces.Discrete(int(n), start=int(first))) for n, first in zip(space.nvec, space.start)]  # noqa: B905
+    one, other = (torch.randn(6, 9, generator=torch.Generator().manual_seed(i)).to(device) for i in range(2))
+    cuts = [torch.split(x, [2, 4, 3], -1) for x in (one, other)]
+    parameters, others = head(one), head(other)
+    actions = head.sample(parameters, seeding.generator(0, device=device))
+    assert all(space.contains(action) for action in actions.cpu().numpy())
+
+    def summed(name: str, *arguments: list[torch.Tensor]) -> torch.Tensor:
+        rows = zip(singles, *arguments)  # noqa: B905
+        return torch.stack([getattr(single, name)(*parts) for single, *parts in rows]).sum(0)
+
+    choices = list(actions.unbind(-1))
+    torch.testing.assert_close(head.log_prob(parameters, actions), summed("log_prob", list(cuts[0]), choices))
+    torch.testing.assert_close(head.cross_entropy(parameters, actions), -head.log_prob(parameters, actions))
+    torch.testing.assert_close(head.entropy(parameters), summed("entropy", list(cuts[0])))
+    torch.testing.assert_close(head.divergence(parameters, others), summed("divergence", list(cuts[0]), list(cuts[1])))
+    modes = [single.mode(part) for single, part in zip(singles, cuts[0], strict=True)]
+    torch.testing.assert_close(head.mode(parameters), torch.stack(modes, -1))
+    features = torch.cat([single.features(x) for single, x in zip(singles, choices, strict=True)], -1)
+    torch.testing.assert_close(head.features(actions), features)
+
+
+def test_choices_are_drawn_by_their_probabilities() -> None:
+    head = action_head(spaces.MultiDiscrete([2, 3]))
+    chances = torch.tensor([0.1, 0.9, 0.2, 0.5, 0.3])
+    actions = head.sample(head(chances.log().expand(100_000, 5)), seeding.generator(0))
+    torch.testing.assert_close(head.features(actions).mean(0), chances, atol=0.006, rtol=0)

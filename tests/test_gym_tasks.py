@@ -14,7 +14,10 @@ from gymnasium import spaces
 from torch import Tensor
 
 import metarl
+from metarl.agents.maml import MAML
+from metarl.agents.maml_options import MAMLOptions
 from metarl.agents.random_learner import RandomLearner
+from metarl.agents.rl2 import RL2, RL2Options
 from metarl.evaluation import Evaluation
 from metarl.gym_tasks import GymTasks
 from metarl.priors import Integers, LogUniform
@@ -163,12 +166,19 @@ def test_integers_are_counted_from_zero() -> None:
     assert "success" not in info
 
 
+class Spoken(gymnasium.Env[Any, Any]):
+    """Says what it has to say in words."""
+
+    observation_space = spaces.Text(3)
+    action_space = spaces.Discrete(2)
+
+
 BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"parameters": {"mass": (0, np.inf)}}, "'mass' needs finite bounds"),
     ({"parameters": {"mass": (2, 1)}}, "'mass' needs finite bounds, low <= high"),
     ({"parameters": {}, "ood": None}, "lack a range"),
     ({"ood": {"weight": (0, 1)}}, r"parameters \['length', 'mass'\] lack \['weight'\]"),
-    ({"make": lambda: gymnasium.make("Blackjack-v1")}, "observation space must be Box, Discrete or MultiDiscrete"),
+    ({"make": lambda: Spoken()}, "observation space must be Box, Discrete or MultiDiscrete, or Dict"),
     ({"make": Counted}, "no time limit: give steps="),
     ({"num_episodes": 0}, "num_episodes >= 1"),
     ({"steps": 0}, "steps >= 1"),
@@ -339,3 +349,45 @@ def test_a_result_names_the_priors() -> None:
     options = Evaluation.from_json(result.to_json()).options
     assert options["parameters"] == {"length": "LogUniform(low=0.25, high=1.5)", "gravity": [5, 15]}
     assert options["make"] == "CartPole-v1"
+
+
+class Panel(gymnasium.Env[Any, Any]):
+    """Several lamps to see and several switches to turn: the wanted positions are the task."""
+
+    observation_space = spaces.Dict({"lamps": spaces.MultiBinary(2), "more": spaces.Tuple([spaces.Discrete(3)])})
+    action_space = spaces.MultiDiscrete([2, 3])
+
+    def __init__(self) -> None:
+        self.wanted = np.array([1, 2])
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return {"lamps": np.zeros(2, np.int8), "more": (0,)}, {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        right = np.asarray(action) == self.wanted
+        return {"lamps": right.astype(np.int8), "more": (int(action[1]),)}, float(right.sum()), False, False, {}
+
+
+PANELS = metarl.from_gym(
+    Panel, {"wanted": Integers(np.zeros(2), np.array([1, 2]))}, steps=4, num_episodes=2, share_tasks=True
+)
+
+
+def test_compound_observations_become_vectors() -> None:
+    check_distribution(PANELS)
+    assert PANELS.observation_space == spaces.Box(0, 1, (5,), np.float32)
+    env = PANELS.vector_env(2)
+    env.set_tasks(PANELS.tasks(wanted=[[1, 2], [0, 1]]))
+    assert env.reset(seed=0)[0].tolist() == [[0, 0, 1, 0, 0]] * 2
+    observation, reward, *_ = env.step(torch.tensor([[1, 2], [1, 1]]))
+    assert observation.tolist() == [[1, 1, 0, 0, 1], [0, 1, 0, 1, 0]]
+    assert reward.tolist() == [2, 1]
+
+
+def test_agents_turn_several_switches_at_once() -> None:
+    rl2 = RL2(PANELS, RL2Options(memory="gru", width=32, batch_steps=400), seed=0, device="cpu").learn(16_000)
+    result = metarl.evaluate(rl2.policy(50), PANELS.split("test"), num_tasks=50)
+    assert result.returns[:, 1].mean() > 7  # 8 is the best, 3.3 by chance
+    maml = MAML(PANELS, MAMLOptions(tasks=4, rollouts=4), seed=0, device="cpu").learn(400)
+    assert np.isfinite(metarl.evaluate(maml.policy(4), PANELS, num_tasks=4, num_episodes=8).returns).all()

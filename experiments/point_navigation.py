@@ -3,9 +3,9 @@
     python experiments/point_navigation.py maml-trpo promp --seeds 0 1 2
     python experiments/point_navigation.py --table
 
-Training: 40 tasks with 20 rollouts before and after each of two inner steps, of sizes .5 and .05 (the paper trains for
-one step). Test: 40 goals, 40 rollouts before each of three steps, the third of size .025, or as the second where sizes
-are learned; actions are drawn. A stopped run goes on when its command is repeated.
+Training: 40 tasks with 20 rollouts before and after each of two inner steps, of sizes .5 and .05 (the paper: one step
+of .5). Test: 40 goals, 40 rollouts before each of three steps, the third of size .025, or as the second where sizes are
+learned; actions are drawn. A stopped run goes on when its command is repeated.
 """
 
 import json
@@ -39,7 +39,7 @@ class Experiment:
     """Which: maml-trpo, fomaml, promp, e-maml, anil, meta-sgd, cavia, reptile."""
     seeds: tuple[int, ...] = (0,)
     """One run each."""
-    iterations: int = 100
+    iterations: int = 200
     """Updates of the outer loop."""
     device: str = "auto"
     """auto, cpu or cuda."""

@@ -1,0 +1,157 @@
+"""Does adapting pay? RL² beside PPO that is the same in every task and PPO that is told it, on plugged-in families.
+
+    python experiments/gym_families.py pendulum acrobot --seeds 0 1
+    python experiments/gym_families.py --table
+
+Three agents learn from the same number of environment steps: RL² with its own options; Stable-Baselines3's PPO in
+tasks that change at every episode and are not shown (domain randomisation); and the same PPO with the task in its
+observation (the oracle). Then each plays the same trials of unseen tasks. A stopped run of RL² goes on when its command
+is repeated.
+"""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, final, get_args
+
+import numpy as np
+import torch
+import tyro
+from finished_run import finished_run
+from known_names import refuse_unknown
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import VecNormalize
+from timing import hardware
+
+import metarl
+from metarl.agent import AdaptivePolicy
+from metarl.agents.model_policy import ModelPolicy, TaskModelPolicy
+from metarl.agents.rl2 import RL2, RL2Options
+from metarl.results import write_atomically
+from metarl.runs import RunConfig
+from metarl.sb3 import TaskVecEnv
+from metarl.statistics import bootstrap_interval
+from metarl.tasks import TaskDistribution
+
+RESULTS = Path(__file__).parent / "results"
+Method = Literal["rl2", "randomised", "oracle"]
+FAMILIES = {
+    "cartpole": ("gym_family_definitions:cartpole", 1_000_000),
+    "pendulum": ("gym_family_definitions:pendulum", 1_000_000),
+    "acrobot": ("gym_family_definitions:acrobot", 1_000_000),
+    "lunar-lander": ("gym_family_definitions:lunar_lander", 1_000_000),
+    "frozen-lake": ("frozen-lake", 1_000_000),
+    "minigrid-hidden-goal": ("minigrid-hidden-goal", 1_000_000),
+}
+# One recipe of PPO for all families, with normalised observations and rewards, which it needs in some of them.
+PPO_OPTIONS: dict[str, Any] = {"n_steps": 512, "batch_size": 256, "n_epochs": 10, "learning_rate": 3e-4}
+ENVIRONMENTS = 16
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Train and measure the three agents on some families, or print the table."""
+
+    families: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Which: cartpole, pendulum, acrobot, lunar-lander, frozen-lake, minigrid-hidden-goal."""
+    methods: tuple[Method, ...] = get_args(Method)
+    """Which agents."""
+    seeds: tuple[int, ...] = (0,)
+    """One run each."""
+    steps: int | None = None
+    """Environment steps of training; None: as in the table."""
+    num_tasks: int = 200
+    """Unseen tasks to play."""
+    table: bool = False
+    """Print the table of what is in experiments/results/."""
+
+
+def main(experiment: Experiment) -> None:
+    refuse_unknown(experiment.families, FAMILIES, "families")
+    for name in experiment.families:
+        for method in experiment.methods:
+            for seed in experiment.seeds:
+                run(name, method, experiment, seed)
+    if experiment.table:
+        print(table())
+
+
+def run(name: str, method: Method, experiment: Experiment, seed: int) -> None:
+    """Train one agent, let it play unseen tasks, and write its returns."""
+    place, steps = FAMILIES[name]
+    steps, family = experiment.steps or steps, metarl.make(place)
+    start = time.perf_counter()
+    if method == "rl2":
+        policy, seconds = _rl2(name, place, steps, seed, experiment.num_tasks)
+    else:
+        policy = _ppo(family, steps, seed, experiment.num_tasks, method == "oracle")
+        seconds = time.perf_counter() - start
+    result = metarl.evaluate(policy, family.split("test"), experiment.num_tasks, seed=1000 + seed, progress=True)
+    row = {
+        "family": name,
+        "method": method,
+        "seed": seed,
+        "steps": steps,
+        "command": f"python experiments/gym_families.py {name} --methods {method} --seeds {seed} --steps {steps}",
+        "returns": np.asarray(result.returns).round(2).tolist(),
+        "seconds": round(seconds),
+        "hardware": hardware(torch.device("cpu")),
+    }
+    write_atomically(RESULTS / f"gym-{name}-{method}-seed{seed}.json", json.dumps(row) + "\n")
+    print(f"{name}, {method}, seed {seed}: episodes {result.returns.mean(0).round(2).tolist()}", flush=True)
+
+
+def _rl2(name: str, place: str, steps: int, seed: int, num_tasks: int) -> tuple[AdaptivePolicy, float]:
+    config = RunConfig("rl2", place, {}, seed, steps, asdict(RL2Options()))
+    agent, seconds = finished_run(Path("runs") / "gym_families" / f"{name}-seed{seed}", config, RL2, "cpu")
+    return agent.policy(num_tasks, seed=seed), seconds
+
+
+def _ppo(family: TaskDistribution, steps: int, seed: int, num_tasks: int, told: bool) -> AdaptivePolicy:
+    vector = VecNormalize(TaskVecEnv(family, ENVIRONMENTS, seed=seed, show_task=told))
+    kind = "MultiInputPolicy" if told else "MlpPolicy"
+    model = PPO(kind, vector, seed=seed, device="cpu", **PPO_OPTIONS).learn(steps, progress_bar=False)
+    play = partial(TaskModelPolicy if told else ModelPolicy, Normalised(model, vector))
+    return play(family, num_tasks)
+
+
+@final
+class Normalised:
+    """A model that sees observations as they were scaled in its training."""
+
+    def __init__(self, model: PPO, statistics: VecNormalize) -> None:
+        self.observation_space = model.observation_space
+        self.action_space = model.action_space
+        self._model = model
+        self._statistics = statistics
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Any, Any]:
+        scaled = self._statistics.normalize_obs(observation)
+        return self._model.predict(scaled, state, episode_start, deterministic)
+
+
+def table() -> str:
+    """A Markdown table: mean return of a trial's first and last episode with 95 % intervals over tasks, all seeds."""
+    lines = ["| family | agent | first episode | last episode | seeds | steps | minutes |", "|" + "---|" * 7]
+    for name in FAMILIES:
+        for method in get_args(Method):
+            rows = [json.loads(file.read_text()) for file in sorted(RESULTS.glob(f"gym-{name}-{method}-seed*.json"))]
+            if rows:
+                episodes = [_shown([np.array(row["returns"])[:, k] for row in rows]) for k in (0, -1)]
+                minutes = np.mean([row["seconds"] for row in rows]) / 60
+                budget = f"{len(rows)} | {rows[0]['steps']:,} | {minutes:.0f}"
+                lines.append(f"| {name} | {method} | {' | '.join(episodes)} | {budget} |")
+    return "\n".join(lines)
+
+
+def _shown(strata: list["np.ndarray[Any, np.dtype[np.float64]]"]) -> str:
+    interval = bootstrap_interval(strata, np.random.default_rng(0))
+    return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Experiment, description=Experiment.__doc__))

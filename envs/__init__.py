@@ -8,3 +8,8 @@ DISTRIBUTIONS: dict[str, str] = {
     "point-navigation": "metarl.envs.navigation:PointNavigation",
     "sparse-point-navigation": "metarl.envs.navigation:SparsePointNavigation",
 }
+
+# Families made from the environments of other packages, whose modules import those only when a family is made.
+ADAPTED: dict[str, str] = {
+    "frozen-lake": "metarl.envs.frozen_lake:frozen_lake",
+}

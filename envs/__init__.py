@@ -12,4 +12,6 @@ DISTRIBUTIONS: dict[str, str] = {
 # Families made from the environments of other packages, whose modules import those only when a family is made.
 ADAPTED: dict[str, str] = {
     "frozen-lake": "metarl.envs.frozen_lake:frozen_lake",
+    "minigrid": "metarl.envs.minigrid_tasks:minigrid",
+    "minigrid-hidden-goal": "metarl.envs.minigrid_tasks:minigrid_hidden_goal",
 }

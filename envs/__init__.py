@@ -14,4 +14,7 @@ ADAPTED: dict[str, str] = {
     "frozen-lake": "metarl.envs.frozen_lake:frozen_lake",
     "minigrid": "metarl.envs.minigrid_tasks:minigrid",
     "minigrid-hidden-goal": "metarl.envs.minigrid_tasks:minigrid_hidden_goal",
+    "meta-world-ml1": "metarl.envs.meta_world:ml1",
+    "meta-world-ml10": "metarl.envs.meta_world:ml10",
+    "meta-world-ml45": "metarl.envs.meta_world:ml45",
 }

@@ -54,7 +54,8 @@ def minigrid(
     environment with few layouts (such as Empty-Random-5x5) may draw one of them from seeds of both. `steps` an episode
     are by default the environment's own.
 
-    Raises ValueError for an unknown environment, ImportError without the extra `minigrid`.
+    Raises ValueError for an unknown environment, or one without a time limit of its own, ImportError without the extra
+    `minigrid`.
     """
     require("minigrid", "minigrid")
     _check_known(environment)
@@ -155,6 +156,8 @@ class Layouts:
     def own_steps(self) -> int:
         """After how many steps the environment itself ends an episode."""
         env: Any = self()
+        if env.unwrapped.max_steps < 1:  # of BabyAI
+            raise ValueError(f"{self.environment} has a limit of its own for each layout: give steps=...")
         return int(env.unwrapped.max_steps)
 
 

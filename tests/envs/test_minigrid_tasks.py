@@ -145,6 +145,7 @@ def test_steps_are_the_environments_own_unless_given() -> None:
     ("name", "options", "message"),
     [
         ("minigrid", {"environment": "MiniGrid-FourRoom-v0"}, "no environment .*it has MiniGrid-FourRooms-v0, "),
+        ("minigrid", {"environment": "BabyAI-GoToRedBallGrey-v0"}, "limit of its own for each layout: give steps="),
         ("minigrid-hidden-goal", {"size": 3}, "size of at least 4"),
         ("minigrid-hidden-goal", {"steps": 0}, "steps >= 1"),
     ],

@@ -21,7 +21,7 @@ class PolicyNetwork(nn.Module, ABC):
 
     def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], width: int) -> None:
         super().__init__()
-        self.head = action_head(action_space, log_std=0.0)  # an inner gradient grows with 1 / deviation
+        self.head = action_head(action_space)
         self.output = linear(width, self.head.num_outputs, 0.01)
 
     @abstractmethod
@@ -54,7 +54,8 @@ class FeedForward(PolicyNetwork):
         self.encoder = ObservationEncoder(observation_space, width)
         self.context = ContextVector(context_width) if context_width else nn.Identity()
         widths = [width + context_width, *[width] * (layers - 1)]
-        hidden = [layer for pair in pairwise(widths) for layer in (linear(*pair, 2**0.5), nn.ReLU())]
+        # small features: a step on the output layer moves an action by as much as the sum of their squares
+        hidden = [layer for pair in pairwise(widths) for layer in (linear(*pair), nn.ReLU())]
         self.hidden = nn.Sequential(*hidden)
 
     def forward(self, context: Context) -> Tensor:

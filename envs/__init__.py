@@ -7,6 +7,14 @@ DISTRIBUTIONS: dict[str, str] = {
     "dark-room": "metarl.envs.grids:DarkRoom",
     "point-navigation": "metarl.envs.navigation:PointNavigation",
     "sparse-point-navigation": "metarl.envs.navigation:SparsePointNavigation",
+    "half-cheetah-velocity": "metarl.envs.half_cheetah:HalfCheetahVelocity",
+    "half-cheetah-velocity-3": "metarl.envs.half_cheetah:HalfCheetahVelocity3",
+    "half-cheetah-direction": "metarl.envs.half_cheetah:HalfCheetahDirection",
+    "ant-direction": "metarl.envs.ant:AntDirection",
+    "ant-goal": "metarl.envs.ant:AntGoal",
+    "hopper-body": "metarl.envs.walkers:HopperBody",
+    "walker-2d-body": "metarl.envs.walkers:Walker2dBody",
+    "humanoid-direction": "metarl.envs.humanoid:HumanoidDirection",
 }
 
 # Families made from the environments of other packages, whose modules import those only when a family is made.

@@ -39,7 +39,7 @@ class Experiment:
     """Which: maml-trpo, fomaml, promp, e-maml, anil, meta-sgd, cavia, reptile."""
     seeds: tuple[int, ...] = (0,)
     """One run each."""
-    iterations: int = 200
+    iterations: int = 100
     """Updates of the outer loop."""
     device: str = "auto"
     """auto, cpu or cuda."""

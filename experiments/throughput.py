@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 import torch
 import tyro
 from throughput_meta import meta_iteration
+from throughput_mujoco import robot_training, robots
 from throughput_rollouts import attention, environments, grid
 from throughput_sizes import CPU, CUDA, TINY, Sizes
 from throughput_training import bandit, recurrent, training
@@ -25,7 +26,9 @@ from timing import Row, hardware
 from metarl.agent import resolve_device
 from metarl.results import write_atomically
 
-Name = Literal["environments", "attention", "recurrent", "grid", "training", "bandit", "meta-iteration"]
+Name = Literal[
+    "environments", "attention", "recurrent", "grid", "training", "bandit", "meta-iteration", "robots", "robot-training"
+]
 BENCHMARKS: dict[Name, Callable[[Sizes, int, torch.device], Iterator[Row]]] = {
     "environments": environments,
     "attention": attention,
@@ -34,6 +37,8 @@ BENCHMARKS: dict[Name, Callable[[Sizes, int, torch.device], Iterator[Row]]] = {
     "training": training,
     "bandit": bandit,
     "meta-iteration": meta_iteration,
+    "robots": robots,
+    "robot-training": robot_training,
 }
 RESULTS = Path(__file__).parent / "results"
 

@@ -17,6 +17,7 @@ import metarl
 from metarl import seeding
 from metarl.agents.rl2 import RL2, RL2Options
 from metarl.memory import TransformerMemory
+from metarl.native import NativeDistribution
 from metarl.registry import distributions
 from metarl.rollouts import collect
 from metarl.tasks import TaskDistribution
@@ -35,6 +36,8 @@ def environments(sizes: Sizes, rounds: int, device: torch.device) -> Iterator[Ro
     single = f"SyncVectorEnv of {sizes.single_envs}"
     for name in distributions():
         distribution = metarl.make(name)
+        if not isinstance(distribution, NativeDistribution):
+            continue
         sides = [
             Side(single, partial(_singles, distribution, sizes), reference=True),
             Side(f"native batch of {sizes.native_envs}", partial(_native, distribution, sizes, device)),

@@ -55,6 +55,11 @@ class Sizes:
     meta_tasks: int = 20
     meta_rollouts: int = 20
 
+    robots: int = 128
+    robot_steps: int = 200
+    training_robots: int = 64
+    training_steps: int = 16_384  # collected for an update
+
 
 CPU = Sizes()
 CUDA = replace(CPU, native_envs=65_536, grid_envs=65_536)
@@ -75,4 +80,8 @@ TINY = Sizes(
     bandit_tasks=50,
     meta_tasks=2,
     meta_rollouts=2,
+    robots=2,
+    robot_steps=3,
+    training_robots=2,
+    training_steps=800,
 )

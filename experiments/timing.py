@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, final
 
 import torch
 
-PACKAGES = ("torch", "numpy", "gymnasium", "stable-baselines3", "sb3-contrib")
+PACKAGES = ("torch", "numpy", "gymnasium", "stable-baselines3", "sb3-contrib", "mujoco")
 
 Work = Callable[[], int]  # does it, and returns how many environment steps it did
 

@@ -150,12 +150,11 @@ class MultiCategoricalHead(ActionHead):
 class GaussianHead(ActionHead):
     """Continuous actions: independent normals around the network's mean, in units of half the box.
 
-    The standard deviation is a free parameter of the head, `log_std` its logarithm at first, which joins the means in
-    the distribution's parameters. Samples are not clipped (the environment clips), so log-probabilities are those of
-    the samples.
+    The standard deviation is a free parameter of the head, and its logarithm joins the means in the distribution's
+    parameters. Samples are not clipped (the environment clips), so log-probabilities are those of the samples.
     """
 
-    def __init__(self, space: spaces.Box, log_std: float = -0.5) -> None:
+    def __init__(self, space: spaces.Box) -> None:
         super().__init__()
         self.num_outputs = self.num_features = int(np.prod(space.shape))
         self._shape = space.shape
@@ -166,7 +165,7 @@ class GaussianHead(ActionHead):
         self.scale: Tensor
         self.register_buffer("center", torch.as_tensor(center, dtype=torch.float32).flatten(), persistent=False)
         self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32).flatten(), persistent=False)
-        self.log_std = nn.Parameter(torch.full((self.num_outputs,), log_std))
+        self.log_std = nn.Parameter(torch.full((self.num_outputs,), -0.5))
 
     def forward(self, output: Tensor) -> Tensor:
         return torch.cat([output, self.log_std.expand_as(output)], -1)
@@ -205,15 +204,12 @@ class GaussianHead(ActionHead):
         return (self.center + self.scale * x).reshape(*x.shape[:-1], *self._shape)
 
 
-def action_head(space: spaces.Space[Any], log_std: float = -0.5) -> ActionHead:
-    """The head for an action space: categorical for Discrete and MultiDiscrete, Gaussian for Box; else TypeError.
-
-    `log_std` is where the logarithm of a Gaussian's standard deviation starts, in units of half the box.
-    """
+def action_head(space: spaces.Space[Any]) -> ActionHead:
+    """The head for an action space: categorical for Discrete and MultiDiscrete, Gaussian for Box; else TypeError."""
     if isinstance(space, spaces.Discrete):
         return CategoricalHead(space)
     if isinstance(space, spaces.Box):
-        return GaussianHead(space, log_std)
+        return GaussianHead(space)
     if isinstance(space, spaces.MultiDiscrete):
         return MultiCategoricalHead(space)
     raise TypeError(f"actions must be Discrete, MultiDiscrete or Box, got {space}")

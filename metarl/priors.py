@@ -81,6 +81,32 @@ class LogUniform(Prior):
 
 @final
 @dataclass(frozen=True)
+class Radius(Prior):
+    """The distance from the origin of points that are uniform over a disc, or over the ring between two radii."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _check_bounds(self.low, self.high)
+        if self.low < 0:
+            raise ValueError(f"Radius needs bounds of at least 0, got {self.low} and {self.high}")
+
+    @property
+    def space(self) -> spaces.Box:
+        return _box(self.low, self.high, np.float32)
+
+    def draw(self, num_tasks: int, low: np.ndarray, high: np.ndarray, generator: torch.Generator) -> Tensor:
+        lows, highs = _on(generator, low), _on(generator, high)
+        areas = lows.square() + (highs.square() - lows.square()) * _shares(num_tasks, low, generator)
+        return torch.minimum(torch.maximum(areas.sqrt().float(), lows.float()), highs.float())
+
+    def within(self, low: Any, high: Any) -> "Radius":
+        return Radius(low, high)
+
+
+@final
+@dataclass(frozen=True)
 class Integers(Prior):
     """Every integer between two bounds alike, both included."""
 

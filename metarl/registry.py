@@ -32,7 +32,7 @@ def make(name: str, **options: Any) -> TaskDistribution:
 
 
 def distributions() -> dict[str, str]:
-    """Name -> `module:attribute` of metarl's own task distributions, which need nothing else."""
+    """Name -> `module:attribute` of metarl's own task distributions, stepped in batches."""
     return cast(dict[str, str], importlib.import_module("metarl.envs").DISTRIBUTIONS)
 
 

@@ -84,7 +84,7 @@ def test_a_seed_repeats_tasks_and_dynamics(name: str, user_project: Path) -> Non
 @pytest.mark.parametrize("name", [*distributions(), "drift_family:drift"])
 def test_ppo_learns_in_every_family(name: str, user_project: Path) -> None:
     env = VecMonitor(TaskVecEnv(metarl.make(name), 4))
-    model = PPO("MlpPolicy", env, n_steps=104, batch_size=416, n_epochs=1, seed=0, device="cpu").learn(416)
+    model = PPO("MlpPolicy", env, n_steps=208, batch_size=832, n_epochs=1, seed=0, device="cpu").learn(832)
     assert model.ep_info_buffer
     assert all(1 <= episode["l"] <= metarl.make(name).horizon for episode in model.ep_info_buffer)
     env.close()

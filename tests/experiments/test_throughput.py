@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 import torch
 
-NAMES = ("environments", "attention", "recurrent", "grid", "training", "bandit", "meta-iteration")
+NAMES = (
+    "environments",
+    "attention",
+    "recurrent",
+    "grid",
+    "training",
+    "bandit",
+    "meta-iteration",
+    "robots",
+    "robot-training",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)

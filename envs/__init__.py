@@ -16,3 +16,13 @@ DISTRIBUTIONS: dict[str, str] = {
     "walker-2d-body": "metarl.envs.walkers:Walker2dBody",
     "humanoid-direction": "metarl.envs.humanoid:HumanoidDirection",
 }
+
+# Families made from the environments of other packages, whose modules import those only when a family is made.
+ADAPTED: dict[str, str] = {
+    "frozen-lake": "metarl.envs.frozen_lake:frozen_lake",
+    "minigrid": "metarl.envs.minigrid_tasks:minigrid",
+    "minigrid-hidden-goal": "metarl.envs.minigrid_tasks:minigrid_hidden_goal",
+    "meta-world-ml1": "metarl.envs.meta_world:ml1",
+    "meta-world-ml10": "metarl.envs.meta_world:ml10",
+    "meta-world-ml45": "metarl.envs.meta_world:ml45",
+}

@@ -17,8 +17,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "compare": commands.compare,
     "check": commands.check,
 }
-# what bad input, a full disk or diverged training raise
-USER_ERRORS = (ValueError, TypeError, OSError, FloatingPointError)
+# what bad input, a missing extra, a full disk or diverged training raise
+USER_ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

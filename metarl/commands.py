@@ -17,6 +17,7 @@ def list_names() -> int:
     """Task distributions, agents and classical learners, with one line each."""
     tables = {
         "Task distributions": registry.distributions(),
+        "Task distributions from other packages": registry.adapted(),
         "Agents, for metarl train": registry.agents(),
         "Classical learners, for metarl evaluate": registry.learners(),
     }

@@ -109,9 +109,12 @@ def first_observation_tells_nothing(probe: Probe) -> str:
     one, other = (first.reshape(4 * SLOTS, -1).double() for first in firsts)
     moved = (one - other).square().mean(0) / 2  # the variance between tasks under equal seeds
     share = (moved / one.var(0).clamp(min=1e-12)).max().item()
+    if probe.distribution.observations_show_tasks:
+        return f"{min(share, 1):.0%} of the variance of an entry, as the family declares"
     require(
         share <= TOLD,
-        f"under equal seeds the first observation depends on the task: {min(share, 1):.0%} of the variance of an entry",
+        f"under equal seeds the first observation depends on the task: {min(share, 1):.0%} of the variance of an "
+        "entry; hide it, or declare that it shows (observations_show_tasks; from_gym: show_tasks=True)",
     )
     return f"{share:.1%} of the variance of an entry" if share else ""
 

@@ -100,6 +100,8 @@ class GymTasks(TaskDistribution):
     """Episodes in a trial."""
     share_tasks: bool = False
     """Whether test tasks may be training tasks, because there are so few."""
+    show_tasks: bool = False
+    """Whether observations depend on the task by design: levels with walls to see, objects that start elsewhere."""
     workers: int = 0
     """Worker processes of a vector environment; 0: none, the environments are stepped in this process."""
 
@@ -132,6 +134,10 @@ class GymTasks(TaskDistribution):
     @property
     def splits_share_tasks(self) -> bool:  # type: ignore[override]
         return self.share_tasks
+
+    @property
+    def observations_show_tasks(self) -> bool:  # type: ignore[override]
+        return self.show_tasks
 
     @property
     def observation_space(self) -> spaces.Space[Any]:

@@ -17,7 +17,7 @@ def make(name: str, **options: Any) -> TaskDistribution:
 
     Raises ValueError for an unknown name (it lists the known ones) or an option the family does not have.
     """
-    target = import_attribute(name) if ":" in name else import_attribute(find(name, distributions(), "distribution"))
+    target = import_attribute(name) if ":" in name else import_attribute(find(name, families(), "distribution"))
     if isinstance(target, TaskDistribution):
         if options:
             raise ValueError(f"{name} is an instance and takes no options, got {sorted(options)}")
@@ -32,8 +32,18 @@ def make(name: str, **options: Any) -> TaskDistribution:
 
 
 def distributions() -> dict[str, str]:
-    """Name -> `module:attribute` of the task distributions that metarl ships."""
+    """Name -> `module:attribute` of metarl's own task distributions, stepped in batches."""
     return cast(dict[str, str], importlib.import_module("metarl.envs").DISTRIBUTIONS)
+
+
+def adapted() -> dict[str, str]:
+    """Name -> `module:attribute` of families made from other packages; making one may need an extra."""
+    return cast(dict[str, str], importlib.import_module("metarl.envs").ADAPTED)
+
+
+def families() -> dict[str, str]:
+    """All that `make` knows by name."""
+    return {**distributions(), **adapted()}
 
 
 def agents() -> dict[str, str]:
@@ -69,7 +79,7 @@ def import_attribute(path: str) -> Any:
 
 def register_gymnasium() -> None:
     """Register every family with gymnasium as `metarl/NAME-v1`; `import metarl` does it."""
-    for name in distributions():
+    for name in families():
         gymnasium.register(f"metarl/{name}-v1", entry_point="metarl.registry:gymnasium_env", kwargs={"family": name})
 
 

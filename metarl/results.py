@@ -90,6 +90,19 @@ class Evaluation:
         """Share of tasks `[K]` solved in each episode, with its interval."""
         return None if self.success is None else _interval(self.success, confidence)
 
+    def success_after(self, adaptation_episodes: int) -> NDArray[np.float64]:
+        """Share of the episodes after the first `adaptation_episodes` that each task `[N]` was solved in, at any step.
+
+        ValueError if the environment reports no success, or no episode comes after those.
+        """
+        if self.success is None:
+            raise ValueError(f"{self.distribution} reports no success")
+        if not 0 <= adaptation_episodes < self.num_episodes:
+            raise ValueError(
+                f"none of the {self.num_episodes} episodes comes after {adaptation_episodes} of adaptation"
+            )
+        return np.asarray(self.success[:, adaptation_episodes:].mean(1))
+
     def total(self, confidence: float = 0.95) -> Interval:
         """Mean return of a trial with its bootstrap interval over tasks."""
         return _interval(self.totals, confidence)

@@ -138,6 +138,8 @@ class TaskDistribution(ABC):
     splits: ClassVar[tuple[str, ...]] = ("train", "test", "ood")
     # True where a published protocol tests on the training tasks, because there are so few that all are met in training
     splits_share_tasks: ClassVar[bool] = False
+    # True where what is observed depends on the task by design: levels with walls to see, objects that start elsewhere
+    observations_show_tasks: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.split_name not in self.splits:

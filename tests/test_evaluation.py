@@ -198,6 +198,13 @@ def test_success_counts_at_any_step_of_the_episode(monkeypatch: pytest.MonkeyPat
     result = evaluate(Constant(2), Countdown(), num_tasks=3)
     assert result.success is not None
     assert result.success.tolist() == [[True] * 3, [True] * 3, [False] * 3]  # 1+1+1+1, 2+2, never
+    result.success[0, 1:] = False
+    assert result.success_after(1).tolist() == [0, 1, 0]
+    assert result.success_after(0).tolist() == pytest.approx([1 / 3, 1, 0])
+    for episodes in (-1, 3):
+        with pytest.raises(ValueError, match=rf"none of the 3 episodes comes after {episodes} of adaptation"):
+            result.success_after(episodes)
+    result.success[0, 1:] = True
     curve = result.success_curve()
     assert curve is not None
     np.testing.assert_allclose(curve.value, 2 / 3)

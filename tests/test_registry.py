@@ -7,13 +7,24 @@ import gymnasium
 import pytest
 
 import metarl
-from metarl.registry import agents, distributions, find, import_attribute, learners
+from metarl.registry import adapted, agents, distributions, families, find, import_attribute, learners
 
 
 def test_every_known_name_can_be_made_here_and_by_gymnasium() -> None:
     for name in distributions():
         assert metarl.make(name).name.startswith(name)
         gymnasium.make(f"metarl/{name}-v1").reset(seed=0)
+
+
+@pytest.mark.filterwarnings("ignore:.*maximum and minimum values are equal")  # where Meta-World hides its goal
+@pytest.mark.parametrize("name", adapted())
+def test_families_from_other_packages_too(name: str) -> None:
+    try:
+        family = metarl.make(name)
+    except ImportError as missing:
+        pytest.skip(str(missing))
+    assert family.name.startswith(name)
+    gymnasium.make(f"metarl/{name}-v1").close()
 
 
 def test_unknown_names_list_the_known_ones_and_the_nearest() -> None:
@@ -47,6 +58,6 @@ def test_a_family_is_found_at_its_place(user_project: Path) -> None:
 
 
 def test_tables_name_things_that_exist() -> None:
-    for table in (distributions(), agents(), learners()):
+    for table in (families(), agents(), learners()):
         for place in table.values():
             assert callable(import_attribute(place))

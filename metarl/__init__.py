@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from metarl import seeding
-from metarl.agent import AdaptivePolicy, Agent, PrivilegedPolicy, load
+from metarl.agent import AdaptivePolicy, Agent, PrivilegedPolicy
 from metarl.gym_tasks import from_gym
 from metarl.registry import make, register_gymnasium
 from metarl.tasks import OptimalReturn, TaskDistribution, Tasks
@@ -12,6 +12,7 @@ from metarl.vector import TaskVectorEnv
 
 if TYPE_CHECKING:
     from metarl.evaluation import Evaluation, evaluate
+    from metarl.runs import load
 
 __all__ = [
     "AdaptivePolicy",
@@ -29,11 +30,13 @@ __all__ = [
     "seeding",
 ]
 
+LATER = {"evaluate": "metarl.evaluation", "Evaluation": "metarl.evaluation", "load": "metarl.runs"}
+
 register_gymnasium()
 
 
 def __getattr__(name: str) -> Any:
-    """`evaluate` and `Evaluation` on first use: their statistics are half of what takes time to import."""
-    if name in ("evaluate", "Evaluation"):
-        return getattr(importlib.import_module("metarl.evaluation"), name)
+    """Some names on first use: the statistics behind them are half of what takes time to import."""
+    if name in LATER:
+        return getattr(importlib.import_module(LATER[name]), name)
     raise AttributeError(f"module 'metarl' has no attribute {name!r}")

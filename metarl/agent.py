@@ -258,9 +258,3 @@ def restore_distribution(description: Mapping[str, Any]) -> TaskDistribution:
     kind = import_attribute(description["class"])
     distribution: TaskDistribution = kind(**description["options"], split_name=description["split_name"], limits=limits)
     return distribution
-
-
-def load(path: str | Path, device: torch.device | str = "auto", distribution: TaskDistribution | None = None) -> Agent:
-    """The agent in a checkpoint file, or in the last checkpoint of a run folder."""
-    path = Path(path)
-    return Agent.load(path / "checkpoint.safetensors" if path.is_dir() else path, device, distribution)

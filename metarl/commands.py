@@ -71,8 +71,8 @@ def evaluate(
         stochastic: Let the agent draw its actions instead of taking the most likely ones.
         alone: Leave out the classical learners that otherwise stand beside an agent.
     """
-    from metarl.measure import Trials, load_run, write_results
-    from metarl.runs import Run
+    from metarl.measure import Trials, write_results
+    from metarl.runs import Run, load
     from metarl.tables import adaptation_table
 
     run = Run.open(subject) if Path(subject).is_dir() else None
@@ -83,7 +83,7 @@ def evaluate(
         trials = Trials(family.split(split), num_tasks, num_episodes, seed, device)
         print(adaptation_table([trials.play(trials.learner(subject), subject)]))
         return 0
-    agent = load_run(run, device)
+    agent = load(run.path, device)
     if num_episodes is None and distribution is None:
         num_episodes = agent.trial_episodes
     trials = Trials(family.split(split), num_tasks, num_episodes, seed, device)

@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from metarl import seeding
-from metarl.agent import AdaptivePolicy, Agent, load, resolve_device
+from metarl.agent import AdaptivePolicy, Agent, resolve_device
 from metarl.attention_plots import AttentionRecord
 from metarl.evaluation import evaluate
 from metarl.figures import save_figure
@@ -78,13 +78,6 @@ class Trials:
         """Every classical learner that suits the distribution."""
         names = tqdm(importlib.import_module("metarl.agents").suited(self.distribution), "references", leave=False)
         return [self.play(self.learner(name), name, progress=False) for name in names]
-
-
-def load_run(run: Run, device: str = "auto") -> Agent:
-    """The agent in the last checkpoint of a run; ValueError if there is none yet."""
-    if not run.checkpoint.exists():
-        raise ValueError(f"{run.path} has no checkpoint yet: train it further with --resume")
-    return load(run.checkpoint, device, run.config.make_distribution())
 
 
 def write_results(folder: Path, run: Run, trials: Trials, agent: Agent, results: Sequence[Evaluation]) -> Path:

@@ -21,8 +21,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, final
 
+import torch
 from stable_baselines3.common.logger import Logger, make_output_format
 
+from metarl.agent import Agent
 from metarl.registry import make
 from metarl.results import write_atomically
 from metarl.tasks import TaskDistribution
@@ -167,6 +169,20 @@ class Run:
 
     def _write_config(self) -> None:
         write_atomically(self.path / CONFIG, json.dumps(self.config.to_json(), indent=2) + "\n")
+
+
+def load(path: str | Path, device: torch.device | str = "auto", distribution: TaskDistribution | None = None) -> Agent:
+    """The agent in a checkpoint file, or in the last checkpoint of a run folder.
+
+    `distribution` is needed for a file whose task distribution cannot be made again from its name and options, such as
+    one of your own; a run folder knows the place it came from. ValueError if there is no checkpoint, or a damaged one.
+    """
+    if not Path(path).is_dir():
+        return Agent.load(path, device, distribution)
+    run = Run.open(path)
+    if not run.checkpoint.exists():
+        raise ValueError(f"{path} has no checkpoint yet: train it further with --resume")
+    return Agent.load(run.checkpoint, device, distribution or run.config.make_distribution())
 
 
 def has_tensorboard() -> bool:

@@ -13,6 +13,7 @@ from fake_agent import FakeAgent, FakeOptions
 from stable_baselines3.common.callbacks import BaseCallback
 
 import metarl
+from metarl.agents.rl2 import RL2, RL2Options
 from metarl.runs import STEPS, Run, RunConfig
 from metarl.training import train
 
@@ -215,3 +216,13 @@ def test_without_tensorboard_there_are_still_curves(tmp_path: Path, monkeypatch:
     train(run, make_agent(), progress_bar=False)
     assert len(run.progress()) == 5
     assert not list(tmp_path.glob("events*"))
+
+
+def test_a_run_of_a_family_that_is_no_option_of_metarl_loads_by_its_folder(tmp_path: Path, user_project: Path) -> None:
+    """A checkpoint alone cannot tell where a user's own environment comes from; the run's config can."""
+    config = RunConfig("rl2", "drift_family:drift", {}, 0, 1, {})
+    run = Run.create(tmp_path / "run", config)
+    RL2(config.make_distribution(), RL2Options(batch_steps=60), device="cpu").save(run.checkpoint)
+    assert metarl.load(run.path, device="cpu").distribution.name == config.make_distribution().name
+    with pytest.raises(ValueError, match="distribution"):
+        metarl.load(run.checkpoint, device="cpu")

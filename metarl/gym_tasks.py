@@ -232,7 +232,10 @@ class Face(NamedTuple):
 
 @functools.lru_cache(maxsize=64)  # splits are copies of a family: the environment is opened once for all of them
 def _face(family: str, make: Make, steps: int | None, attributes: tuple[str, ...], lows: tuple[Any, ...]) -> Face:
-    env = _make(make, None, steps, **_arguments(lows))
+    try:
+        env = _make(make, None, steps, **_arguments(lows))
+    except Exception as error:
+        raise ValueError(f"{family}: the environment cannot be made: {type(error).__name__}: {error}") from error
     try:
         require_attributes(env, attributes)
         observation_space = plain_space(env.observation_space, "observation")

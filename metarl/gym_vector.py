@@ -81,7 +81,8 @@ class EnvBatch:
             return method(slot, argument)
         except Exception as error:
             kind = ValueError if isinstance(error, ValueError) else RuntimeError
-            where = f"environment {self._first + slot} of {self._name}, task {self._now[slot]}"
+            task = {name: value.tolist() for name, value in (self._now[slot] or {}).items()}
+            where = f"environment {self._first + slot} of {self._name}, task {task}"
             raise kind(f"{where}: {type(error).__name__}: {error}") from error
 
 

@@ -179,6 +179,8 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"parameters": {}, "ood": None}, "lack a range"),
     ({"ood": {"weight": (0, 1)}}, r"parameters \['length', 'mass'\] lack \['weight'\]"),
     ({"make": lambda: Spoken()}, "observation space must be Box, Discrete or MultiDiscrete, or Dict"),
+    ({"make": "Pendulm-v1"}, "pendulum-physics-v1: the environment cannot be made: NameNotFound.*Did you mean: `Pend"),
+    ({"make": lambda: dict[str, Any]()["key"]}, "the environment cannot be made: KeyError: 'key'"),
     ({"make": Counted}, "no time limit: give steps="),
     ({"num_episodes": 0}, "num_episodes >= 1"),
     ({"steps": 0}, "steps >= 1"),

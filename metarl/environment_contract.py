@@ -67,8 +67,8 @@ def parameters_matter(probe: Probe) -> str:
     silent = [name for name in names if not _matters(probe, name)]
     require(
         not silent,
-        f"{' and '.join(map(repr, silent))} made no difference in {ROUNDS * SLOTS} pairs of tasks that differ in nothing "
-        "else: is it spelt as the environment spells it, does reset() overwrite it, is it read in the constructor only "
+        f"{' and '.join(map(repr, silent))} made no difference in {ROUNDS * SLOTS} pairs of tasks that differ in it "
+        "alone: is it spelt as the environment spells it, does reset() overwrite it, does only the constructor read it "
         "(apply='kwargs')? Where it acts but rarely, skip this clause",
     )
     return ", ".join(names)

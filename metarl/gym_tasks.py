@@ -102,6 +102,8 @@ class GymTasks(TaskDistribution):
     """Whether test tasks may be training tasks, because there are so few."""
     workers: int = 0
     """Worker processes of a vector environment; 0: none, the environments are stepped in this process."""
+    timeout: float | None = 60.0
+    """Seconds that a worker may take to step or reset its environments once before it counts as hanging; None: any."""
 
     def __post_init__(self) -> None:
         if self.num_episodes < 1 or self.workers < 0 or (self.steps is not None and self.steps < 1):
@@ -109,6 +111,8 @@ class GymTasks(TaskDistribution):
                 f"{self.family}: need num_episodes >= 1, workers >= 0 and steps >= 1, "
                 f"got {self.num_episodes}, {self.workers} and {self.steps}"
             )
+        if self.timeout is not None and not self.timeout > 0:
+            raise ValueError(f"{self.family}: timeout must be positive, or None, got {self.timeout}")
         if not callable(self.apply) and self.apply not in get_args(Channel):
             raise ValueError(
                 f"{self.family}: apply must be a function or one of {', '.join(get_args(Channel))}, got {self.apply!r}"
@@ -158,7 +162,7 @@ class GymTasks(TaskDistribution):
         return self.num_episodes
 
     def vector_env(self, num_envs: int, device: torch.device | str = "cpu") -> GymVectorEnv:
-        return GymVectorEnv(self, num_envs, device, self.workers)
+        return GymVectorEnv(self, num_envs, device, self.workers, self.timeout)
 
     def env(self, task: Tasks | None = None, render_mode: str | None = None) -> TaskEnv:
         build = functools.partial(_make, self.make, render_mode, self.steps)

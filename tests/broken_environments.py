@@ -152,7 +152,7 @@ class Shared(Walk):
         return observation, info
 
     def step(self, action: Any) -> Any:
-        self.position += np.float32(0.5 * self.wind)
+        self.position[:] += np.float32(0.5 * self.wind)
         self.x = self.position.copy()
         return super().step(action)
 

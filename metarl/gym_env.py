@@ -10,6 +10,7 @@ import torch
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
+from metarl.images import is_image
 from metarl.native import as_task
 from metarl.tasks import TaskDistribution, Tasks
 
@@ -22,7 +23,8 @@ Apply = Callable[["gymnasium.Env[Any, Any]", Parameters], "gymnasium.Env[Any, An
 class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """An unmodified environment in a task that `reset(options={"task": ...})` chooses and that then stays.
 
-    Observations are float32 or integers from 0, Box actions are clipped, terminated and truncated never coincide.
+    Observations are float32, uint8 images or integers from 0, Box actions are clipped, terminated and truncated never
+    coincide.
     Raises ValueError where reset or step return something else than gymnasium asks for, an observation or a reward is
     not finite or of a wrong kind or shape, or the spaces change with the task, naming step and task.
     """
@@ -116,8 +118,8 @@ class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             raise ValueError(f"observation of {array.dtype}, which are no numbers, at {self._place()}")
         if not np.isfinite(array).all():
             raise ValueError(f"observation {array.tolist()} at {self._place()}")
-        if isinstance(space, spaces.Discrete | spaces.MultiDiscrete) and not _counts(space, array):
-            raise ValueError(f"observation {array.tolist()} lies outside {space} at {self._place()}")
+        if self.observation_space.dtype != np.float32 and not _counts(space, array):
+            raise ValueError(f"observation {array.tolist()} lies outside {space}, at {self._place()}")
         return (array - _start(space)).astype(self.observation_space.dtype)[()]
 
     def _place(self) -> str:
@@ -159,11 +161,14 @@ def _kinds(result: Any) -> str:
 def plain_space(space: spaces.Space[Any], role: str) -> spaces.Space[Any]:
     """The space as agents see it: a float32 Box, or Discrete and MultiDiscrete counted from 0.
 
-    Observations of Dict, Tuple and MultiBinary become vectors, as `gymnasium.spaces.flatten` makes them.
+    Observations of images stay uint8 (see `images.is_image`); those of Dict, Tuple and MultiBinary become vectors, as
+    `gymnasium.spaces.flatten` makes them.
     Raises ValueError for any other kind, saying what to do.
     """
     if _is_flattened(space, role):
         space = spaces.flatten_space(space)
+    if role == "observation" and is_image(space):
+        return spaces.Box(space.low, space.high, dtype=np.uint8)
     if isinstance(space, spaces.Box):
         with np.errstate(over="ignore"):  # bounds beyond float32 are no bounds
             return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)
@@ -182,7 +187,10 @@ def _is_flattened(space: spaces.Space[Any], role: str) -> bool:
 
 def _counts(space: spaces.Space[Any], array: np.ndarray) -> bool:
     """Whether these are integers of the space, whatever their type."""
-    integers = array.astype(space.dtype)
+    if array.dtype == np.uint8 == space.dtype:
+        return True
+    with np.errstate(invalid="ignore"):
+        integers = array.astype(space.dtype)
     return bool((integers == array).all()) and space.contains(integers)
 
 

@@ -130,10 +130,15 @@ def check(
 ) -> int:
     """Is a task distribution sound? One line for each clause of the contract; exit code 1 if one is broken.
 
+    It plays a few hundred steps in tasks of each split, and says what it found and what to do about it: tasks,
+    parameters or actions without effect, observations that tell the task, seeds that are ignored, ends and values that
+    are not what they should be, environments that share something or leave something behind, crashes in some tasks.
+    With workers (GymTasks.workers) an environment that hangs or dies is a finding, too.
+
     Args:
         subject: module:attribute of your own (the current folder is searched too), or a name from `metarl list`.
         option: Options of the task distribution as name=value, such as: arms=5 pulls=10
-        skip: Titles of clauses to leave out.
+        skip: Titles of clauses to leave out, in quotes, where a finding is what you mean.
         seed: Seed of the tasks and actions that are tried.
     """
     from metarl.testing import distribution_findings

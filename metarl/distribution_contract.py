@@ -177,7 +177,7 @@ def slots_keep_their_own_tasks(probe: Probe) -> str:
             require(
                 same,
                 "an environment goes another way when those beside it are in another task: is something shared between "
-                "them, such as a class attribute, a variable of the module or a mutable default argument?",
+                "them: a class attribute, a variable of the module, a mutable default argument, a random stream?",
             )
     return ""
 

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import gymnasium
 import torch
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from metarl.contract import Clause, require
@@ -48,6 +51,30 @@ def _require_finite(step: Any, tasks: Tasks) -> None:
         if not finite.all():
             slot = int((~finite).nonzero()[0])
             require(False, f"{name} {values[slot].tolist()} in the task {tasks[slot].to_json()}")
+
+
+def vectors_speak_gymnasium(probe: Probe) -> str:
+    """Gymnasium has no checker for vector environments; this is what its documentation asks of them."""
+    env = probe.distribution.vector_env(3, probe.device)
+    require(isinstance(env, gymnasium.vector.VectorEnv), f"{type(env).__name__} must be a gymnasium.vector.VectorEnv")
+    require(
+        env.metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP,
+        'metadata["autoreset_mode"] must be AutoresetMode.SAME_STEP',
+    )
+    require(env.num_envs == 3, f"asked for 3 environments, num_envs says {env.num_envs}")
+    for role in ("observation", "action"):
+        single, batch = getattr(env, f"single_{role}_space"), getattr(env, f"{role}_space")
+        require(batch == batch_space(single, 3), f"{role}_space must be a batch of three {single}, got {batch}")
+    env.set_tasks(probe.tasks(3, "vector").to(probe.device))
+    observation, info = reset_result(env.reset(seed=probe.seed))
+    action = explore(probe.distribution.action_space, 1, 3, probe.generator("vector"))[0].to(probe.device)
+    stepped, *ends, info = env.step(action)
+    for name, values in (("observation", observation), ("observation", stepped), ("final_obs", info["final_obs"])):
+        require(values.shape == env.observation_space.shape, f"{name} of a batch has the shape {tuple(values.shape)}")
+    for name, values in zip(("reward", "terminated", "truncated"), ends, strict=True):
+        require(tuple(values.shape) == (3,), f"{name} of three environments has the shape {tuple(values.shape)}")
+    env.close()
+    return ""
 
 
 def actions_matter(probe: Probe) -> str:
@@ -133,6 +160,7 @@ def returned_values_stay(probe: Probe) -> str:
 
 DYNAMICS = (
     Clause("reset and step return what gymnasium asks for", speaks_gymnasium),
+    Clause("the vector environment keeps gymnasium's conventions", vectors_speak_gymnasium),
     Clause("every task can be played", every_task_can_be_played),
 )
 INFLUENCES = (

@@ -155,6 +155,11 @@ def step_in_one_buffer(env: NativeVectorEnv, actions: Tensor) -> Any:
     return vars(env)["buffer"].copy_(observation), *others
 
 
+def step_in_columns(env: NativeVectorEnv, actions: Tensor) -> Any:
+    observation, reward, *others = STEP(env, actions)
+    return observation, reward[:, None], *others
+
+
 def step_with_both_ends(env: NativeVectorEnv, actions: Tensor) -> Any:
     observation, reward, _, truncated, info = STEP(env, actions)
     return observation, reward, truncated, truncated, info
@@ -175,6 +180,7 @@ def step_with_stale_final_obs(env: NativeVectorEnv, actions: Tensor) -> Any:
         ("step", step_without_restart, "episodes restart in the same step, with final_obs"),
         ("step", step_with_both_ends, "episodes restart in the same step, with final_obs"),
         ("step", step_with_stale_final_obs, "episodes restart in the same step, with final_obs"),
+        ("step", step_in_columns, "the vector environment keeps gymnasium's conventions"),
         ("step", step_in_one_buffer, "what was returned stays as it is"),
         ("step", step_without_end, "no episode outlasts the horizon"),
     ],

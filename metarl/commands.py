@@ -133,7 +133,6 @@ def check(
     It plays a few hundred steps in tasks of each split, and says what it found and what to do about it: tasks,
     parameters or actions without effect, observations that tell the task, seeds that are ignored, ends and values that
     are not what they should be, environments that share something or leave something behind, crashes in some tasks.
-    With workers (GymTasks.workers) an environment that hangs or dies is a finding, too.
 
     Args:
         subject: module:attribute of your own (the current folder is searched too), or a name from `metarl list`.

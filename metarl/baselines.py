@@ -10,6 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from metarl.images import coarse, is_image
 from metarl.surrogates import episode_cumsum
 
 RIDGE = 1e-5
@@ -54,7 +55,9 @@ def linear_features(observation: Tensor, time: Tensor) -> Tensor:
 
 
 def observation_features(observation: Tensor, space: spaces.Space[Any]) -> Tensor:
-    """Observations `[..., *shape]` as vectors `[..., D]`: a Box flattened, discrete ones one-hot."""
+    """Observations `[..., *shape]` as vectors `[..., D]`: a Box flattened, images coarse, discrete ones one-hot."""
+    if is_image(space):
+        return coarse(observation, space)
     if isinstance(space, spaces.Box):
         return observation.flatten(observation.dim() - len(space.shape))
     if isinstance(space, spaces.Discrete):

@@ -7,6 +7,7 @@ import tyro
 
 from metarl import registry
 from metarl.launch import parse_options, summary
+from metarl.plugins import Kind, Plugin, plugins
 
 if TYPE_CHECKING:
     from metarl.runs import Run
@@ -14,22 +15,32 @@ if TYPE_CHECKING:
 
 
 def list_names() -> int:
-    """Task distributions, agents and classical learners, with one line each."""
+    """Task distributions, agents and classical learners, with one line each; those of other packages name theirs."""
     tables = {
-        "Task distributions": registry.distributions(),
-        "Task distributions from other packages": registry.adapted(),
-        "Agents, for metarl train": registry.agents(),
-        "Classical learners, for metarl evaluate": registry.learners(),
+        "Task distributions": _lines(registry.distributions()),
+        "Task distributions from other packages": _lines(registry.adapted(), "distribution"),
+        "Agents, for metarl train": _lines(registry.agents(), "agent"),
+        "Classical learners, for metarl evaluate": _lines(registry.learners()),
     }
-    width = max(len(name) for table in tables.values() for name in table)
-    for title, table in tables.items():
-        print(
-            f"{title}\n"
-            + "".join(
-                f"  {name:<{width}}  {summary(registry.import_attribute(target))}\n" for name, target in table.items()
-            )
-        )
+    width = max(len(name) for lines in tables.values() for name, _ in lines)
+    for title, lines in tables.items():
+        print(f"{title}\n" + "".join(f"  {name:<{width}}  {line}\n" for name, line in lines))
     return 0
+
+
+def _lines(table: dict[str, str], kind: Kind | None = None) -> list[tuple[str, str]]:
+    """A line for each name of metarl's own, and for each that an installed package adds."""
+    own = [(name, summary(registry.import_attribute(place))) for name, place in table.items()]
+    return own + ([(plugin.name, _plugin_line(plugin, kind)) for plugin in plugins(kind)] if kind else [])
+
+
+def _plugin_line(plugin: Plugin, kind: Kind) -> str:
+    if plugin.name in registry.own(kind):
+        return f"the name is metarl's own: use {plugin.place} for that of {plugin.package}"
+    try:
+        return f"{summary(registry.load_plugin(plugin))} ({plugin.package})"
+    except ValueError as error:
+        return "BROKEN: " + " ".join(str(error).split())
 
 
 def train(agent: tyro.conf.Positional[str]) -> int:
@@ -120,10 +131,14 @@ def check(
 ) -> int:
     """Is a task distribution sound? One line for each clause of the contract; exit code 1 if one is broken.
 
+    It plays a few hundred steps in tasks of each split, and says what it found and what to do about it: tasks,
+    parameters or actions without effect, observations that tell the task, seeds that are ignored, ends and values that
+    are not what they should be, environments that share something or leave something behind, crashes in some tasks.
+
     Args:
         subject: module:attribute of your own (the current folder is searched too), or a name from `metarl list`.
         option: Options of the task distribution as name=value, such as: arms=5 pulls=10
-        skip: Titles of clauses to leave out.
+        skip: Titles of clauses to leave out, in quotes, where a finding is what you mean.
         seed: Seed of the tasks and actions that are tried.
     """
     from metarl.testing import distribution_findings

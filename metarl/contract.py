@@ -1,6 +1,7 @@
 """What a contract check is: clauses that hold or do not, each with a line that says so."""
 
 import random
+import re
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -51,7 +52,8 @@ def examine(clauses: Sequence[Clause[Subject]], subject: Subject, skip: Collecti
     unknown = set(skip) - {clause.title for clause in clauses}
     if unknown:
         raise ValueError(f"no clause {sorted(unknown)}; there are {[clause.title for clause in clauses]}")
-    return [_examine(clause, subject, clause.title in skip) for clause in clauses]
+    told: dict[str, str] = {}  # an error that stops many clauses is told by the first
+    return [_examine(clause, subject, clause.title in skip, told) for clause in clauses]
 
 
 def uphold(findings: Sequence[Finding], name: str) -> None:
@@ -61,15 +63,15 @@ def uphold(findings: Sequence[Finding], name: str) -> None:
         raise ContractError("\n".join([f"{name} breaks {len(broken)} of {len(findings)} clauses", *broken]))
 
 
-def untouched_by(action: Callable[[], object]) -> None:
-    """ContractError if `action` changes the global random state of Python, numpy or torch."""
+def untouched_by(action: Callable[[], object], advice: str = "") -> None:
+    """ContractError, with some advice, if `action` changes the global random state of Python, numpy or torch."""
     before = _random_states()
     action()
     changed = [name for name, state in _random_states().items() if state != before[name]]
-    require(not changed, f"changed the global random state of {', '.join(changed)}")
+    require(not changed, f"changed the global random state of {', '.join(changed)}{advice}")
 
 
-def _examine(clause: Clause[Subject], subject: Subject, skipped: bool) -> Finding:
+def _examine(clause: Clause[Subject], subject: Subject, skipped: bool, told: dict[str, str]) -> Finding:
     if skipped:
         return Finding(clause.title, True, "", skipped=True)
     try:
@@ -78,8 +80,17 @@ def _examine(clause: Clause[Subject], subject: Subject, skipped: bool) -> Findin
             return Finding(clause.title, True, clause.check(subject))
     except ContractError as error:
         return Finding(clause.title, False, str(error))
-    except Exception as error:
-        return Finding(clause.title, False, f"{type(error).__name__}: {error}")
+    except (Exception, SystemExit) as error:
+        text = f"{type(error).__name__}: {error}"
+        first = told.setdefault(_essence(error), clause.title)
+        return Finding(clause.title, False, text if first == clause.title else f"the same error as in {first!r}")
+
+
+def _essence(error: BaseException) -> str:
+    """The text of the error at the root, without its numbers: in other tasks and at other steps it stays the same."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return re.sub(r"\d[\d.e+-]*", "#", str(error).partition("\n")[0])
 
 
 def _random_states() -> dict[str, object]:

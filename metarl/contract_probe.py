@@ -48,6 +48,13 @@ class Recording(NamedTuple):
         parts = [(a != b).flatten(3).any(-1) if a.dim() > 3 else a != b for a, b in zip(self[2:], other[2:])]  # noqa: B905
         return torch.stack(parts).any(0)
 
+    def parting(self, other: "Recording") -> str:
+        """Where another recording first goes another way, in words."""
+        if not torch.equal(self.first, other.first):
+            return "from the first observation on"
+        step = int(self.differences(other)[0].any(1).int().argmax()) if self.differences(other)[0].any() else -1
+        return f"from step {step + 1} on" if step >= 0 else "after a soft reset"
+
     def equals(self, other: "Recording") -> bool:
         return all(torch.equal(a, b) for a, b in zip(self, other, strict=True))
 
@@ -64,10 +71,19 @@ class Pair(NamedTuple):
     @property
     def differs(self) -> bool:
         """Whether they differ within the first episode and again after a soft reset."""
-        differences = self.recording_one.differences(self.recording_other)
+        return self.differs_at_first and self.differs_later
+
+    @property
+    def differs_at_first(self) -> bool:
+        """Whether they differ within the first episode."""
         done = self.recording_one.done[0] | self.recording_other.done[0]
         first_episode = (done.cumsum(0) - done.long()) == 0
-        return bool((differences[0] & first_episode).any() and differences[1].any())
+        return bool((self.recording_one.differences(self.recording_other)[0] & first_episode).any())
+
+    @property
+    def differs_later(self) -> bool:
+        """Whether they differ after a soft reset."""
+        return bool(self.recording_one.differences(self.recording_other)[1].any())
 
 
 @final
@@ -90,10 +106,13 @@ class Probe:
     def steps(self) -> int:
         return min(max(32, self.distribution.horizon + 2), LONGEST)
 
-    def record(self, tasks: Tasks, actions: Tensor) -> Recording:
-        """Both phases under the same `actions` [T, B, ...]; the first reset is seeded."""
+    def record(self, tasks: Tasks, actions: Tensor, before: Tasks | None = None) -> Recording:
+        """Both phases under the same `actions` [T, B, ...]; the first reset is seeded. `before`: tasks played first."""
         env = self.distribution.vector_env(len(tasks), self.device)
         try:
+            if before is not None:
+                env.set_tasks(before.to(self.device))
+                _phase(env, self.seed, actions)
             env.set_tasks(tasks.to(self.device))
             phases = [_phase(env, self.seed, actions), _phase(env, None, actions)]
         finally:

@@ -13,11 +13,13 @@ from torch import Tensor
 
 from metarl.contract import Clause, require, untouched_by
 from metarl.contract_probe import SLOTS, Probe, explore
+from metarl.environment_contract import DYNAMICS, ENDS, INFLUENCES
 from metarl.gym_attributes import stale_attributes
 from metarl.tasks import Tasks
 
 MANY = 512  # tasks drawn from each split to look for an overlap
 TOLD = 0.1  # share of a first observation's variance that may be the task's: physics that moves before it is looked at
+DRAW = "Let reset(seed=...) call super().reset(seed=seed), and draw from self.np_random only"
 BEYOND = 0.5  # by how much of its width an observation may leave its Box: bounds of physics are often approximate
 
 
@@ -73,16 +75,29 @@ def train_and_test_are_disjoint(probe: Probe) -> str:
 def same_task_same_dynamics(probe: Probe) -> str:
     pair = probe.pair
     copy = probe.distribution.tasks(**pair.one.to_json()).repeat(SLOTS)
-    require(probe.record(copy, pair.actions).equals(pair.recording_one), "equal tasks, seeds and actions went apart")
+    again = probe.record(copy, pair.actions)
+    require(
+        again.equals(pair.recording_one),
+        f"the same task, seed and actions went another way the second time, {again.parting(pair.recording_one)}: "
+        f"does something keep its state between environments, or draw without the seed? {DRAW}",
+    )
     return ""
 
 
 def tasks_differ(probe: Probe) -> str:
+    pair = probe.pair
+    first, later = pair.differs_at_first, pair.differs_later
     require(
-        probe.pair.differs,
-        "no two tasks differ in an observation, reward or end, under equal seeds and actions, "
-        "both in the first episode and after a soft reset: does the task reach the environment?",
+        first or later,
+        "no two tasks differ in an observation, reward or end under equal seeds and actions: "
+        "does the task reach the environment?",
     )
+    require(
+        later,
+        "tasks differ in the first episode, and not after a soft reset: does reset() without a task draw another one, "
+        "or go back to a default? The task must stay until the next one is set",
+    )
+    require(first, "tasks differ after a soft reset only: does the task reach the environment before its first reset?")
     return ""
 
 
@@ -94,7 +109,11 @@ def derived_values_follow(probe: Probe) -> str:
     for env in envs:
         env.close()
     kept = "; ".join(f"{name}, computed from {' and '.join(sorted(sources))}" for name, sources in stale.items())
-    require(not stale, f"the task leaves behind what the constructor computed: {kept}; set it too, in apply=function")
+    require(
+        not stale,
+        f"the task leaves behind what the constructor computed: {kept}; "
+        "set it too in a function, apply=..., or build a new environment for each task, apply='kwargs'",
+    )
     return ""
 
 
@@ -113,8 +132,9 @@ def first_observation_tells_nothing(probe: Probe) -> str:
         return f"{min(share, 1):.0%} of the variance of an entry, as the family declares"
     require(
         share <= TOLD,
-        f"under equal seeds the first observation depends on the task: {min(share, 1):.0%} of the variance of an "
-        "entry; hide it, or declare that it shows (observations_show_tasks; from_gym: show_tasks=True)",
+        f"under equal seeds the first observation depends on the task: {min(share, 1):.0%} of an entry's variance; "
+        "an agent that is told the task has nothing to find out. Take it out of the observation, or declare that it "
+        "shows (observations_show_tasks; from_gym: show_tasks=True)",
     )
     return f"{share:.1%} of the variance of an entry" if share else ""
 
@@ -122,7 +142,7 @@ def first_observation_tells_nothing(probe: Probe) -> str:
 def values_are_sound(probe: Probe) -> str:
     for recording in (probe.pair.recording_one, probe.pair.recording_other, probe.long):
         require(recording.reward.dtype == torch.float32, f"rewards must be float32, got {recording.reward.dtype}")
-        require(recording.reward.isfinite().all(), "a reward is not finite")
+        require(recording.reward.isfinite().all(), "a reward is NaN or infinite")
         for part in (recording.terminated, recording.truncated):
             require(part.dtype == torch.bool, f"terminated and truncated must be bool, got {part.dtype}")
         for name in ("first", "observation", "final_obs"):
@@ -141,7 +161,11 @@ def episodes_restart_in_the_same_step(probe: Probe) -> str:
         require((recording.observation[done] == initial[0]).all(), "after an end comes no first observation")
     elif done.any():
         moved = recording.observation[done] != recording.final_obs[done]
-        require(moved.any(), "after an end comes its last observation again, instead of the first of a new episode")
+        require(
+            moved.any(),
+            "after an end comes its last observation again, instead of the first of a new episode: does reset() put "
+            "everything back?",
+        )
     return f"{int(done.sum())} episodes"
 
 
@@ -153,7 +177,11 @@ def slots_keep_their_own_tasks(probe: Probe) -> str:
         recording = probe.record(mixed, pair.actions)
         for part, pure in ((mask, pair.recording_one), (~mask, pair.recording_other)):
             same = recording.slots(part).equals(pure.slots(part))
-            require(same, "a slot goes another way when its neighbours are in another task")
+            require(
+                same,
+                "an environment goes another way when those beside it are in another task: is something shared between "
+                "them: a class attribute, a variable of the module, a mutable default argument, a random stream?",
+            )
     return ""
 
 
@@ -178,7 +206,11 @@ def hard_reset_spares_the_others(probe: Probe) -> str:
 def horizon_holds(probe: Probe) -> str:
     horizon = probe.distribution.horizon
     longest = int(probe.long.ages.max())
-    require(longest <= horizon, f"an episode goes on after its horizon of {horizon} steps")
+    require(
+        longest <= horizon,
+        f"an episode goes on after its horizon of {horizon} steps: let the environment return truncated=True there, or "
+        "give steps=..., which puts gymnasium's TimeLimit around it",
+    )
     return f"{longest} of at most {horizon} steps"
 
 
@@ -196,7 +228,11 @@ def single_env_is_alike(probe: Probe) -> str:
     named = it.env(task)
     again = _walk(named, probe, {"task": values})
     named.close()
-    require(kept == again, "env().reset(options={'task': ...}) and then a plain reset do not keep the task")
+    require(
+        kept == again,
+        "an environment that was given its task by reset(options={'task': ...}) and reset once more goes another way "
+        f"than one that was made for it, under equal seeds: does it keep the task? {DRAW}",
+    )
     return ""
 
 
@@ -216,7 +252,7 @@ def randomness_is_its_own(probe: Probe) -> str:
         probe.record(probe.tasks(2, "global"), actions)
         _walk(probe.distribution.env(), probe, None)
 
-    untouched_by(use)
+    untouched_by(use, f": other code that draws from it goes another way. {DRAW}")
     return ""
 
 
@@ -225,13 +261,16 @@ CLAUSES = (
     Clause("tasks lie in bounds and survive JSON", tasks_survive_json),
     Clause("sampling is reproducible, splits draw apart", sampling_is_reproducible),
     Clause("train and test tasks do not overlap", train_and_test_are_disjoint),
+    *DYNAMICS,
     Clause("same task and seed, same dynamics", same_task_same_dynamics),
     Clause("two tasks differ", tasks_differ),
+    *INFLUENCES,
     Clause("what a constructor derives follows the task", derived_values_follow),
     Clause("the first observation does not leak the task", first_observation_tells_nothing),
     Clause("values are finite and in their spaces", values_are_sound),
     Clause("no episode outlasts the horizon", horizon_holds),
     Clause("episodes restart in the same step, with final_obs", episodes_restart_in_the_same_step),
+    *ENDS,
     Clause("slots never mix their tasks", slots_keep_their_own_tasks),
     Clause("a masked hard reset spares the other slots", hard_reset_spares_the_others),
     Clause("one environment is like a vector of one and keeps its task", single_env_is_alike),
@@ -262,7 +301,9 @@ def _require_inside(space: spaces.Space[Any], values: Tensor, name: str) -> None
         inside = ((rows >= space.low - margin) & (rows <= space.high + margin)).reshape(len(rows), -1).all(1)
     else:
         inside = np.array([space.contains(row) for row in rows])
-    require(inside.all(), f"{name} {rows[inside.argmin()]} ({rows.dtype}) lies outside {space}")
+    require(
+        inside.all(), f"{name} {rows[inside.argmin()]} ({rows.dtype}) lies outside {space}: widen the space, or clip"
+    )
 
 
 def _walk(env: "gymnasium.Env[Any, Any]", probe: Probe, options: dict[str, Any] | None) -> list[Any]:

@@ -10,6 +10,7 @@ import torch
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
+from metarl.images import is_image
 from metarl.native import as_task
 from metarl.tasks import TaskDistribution, Tasks
 
@@ -22,8 +23,10 @@ Apply = Callable[["gymnasium.Env[Any, Any]", Parameters], "gymnasium.Env[Any, An
 class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """An unmodified environment in a task that `reset(options={"task": ...})` chooses and that then stays.
 
-    Observations are float32 or integers from 0, Box actions are clipped, terminated and truncated never coincide.
-    Raises ValueError where an observation or a reward is not finite or has a wrong shape, naming step and task.
+    Observations are float32, uint8 images or integers from 0, Box actions are clipped, terminated and truncated never
+    coincide.
+    Raises ValueError where reset or step return something else than gymnasium asks for, an observation or a reward is
+    not finite or of a wrong kind or shape, or the spaces change with the task, naming step and task.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         gymnasium.Wrapper.__init__(self, env)
         self.observation_space = plain_space(env.observation_space, "observation")
         self.action_space = plain_space(env.action_space, "action")
+        self._seen = (env.observation_space, env.action_space)
         self.task = None if task is None else as_task(distribution, task)  # None: drawn at every reset that names none
         self._fixed = task is not None
         self._distribution = distribution
@@ -59,16 +63,16 @@ class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             options.pop("task", None)
             self._replace(self._apply(self.env, self.parameters))
         self._elapsed = 0
-        observation, info = self.env.reset(seed=seed, options=options)
+        observation, info = reset_result(self.env.reset(seed=seed, options=options))
+        self._check_spaces(self.env)
         return self._observation(observation), info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        observation, reward, terminated, truncated, info = self.env.step(self._action(action))
+        observation, reward, terminated, truncated, info = step_result(self.env.step(self._action(action)))
         self._elapsed += 1
-        reward = float(reward)
         if not math.isfinite(reward):
             raise ValueError(f"reward {reward} at {self._place()}")
-        return self._observation(observation), reward, bool(terminated), bool(truncated and not terminated), info
+        return self._observation(observation), float(reward), bool(terminated), bool(truncated and not terminated), info
 
     @property
     def parameters(self) -> Parameters:
@@ -79,13 +83,23 @@ class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         return {name: value.item() if value.shape == () else value.copy() for name, value in values.items()}
 
     def _replace(self, env: "gymnasium.Env[Any, Any] | None") -> None:
-        if env is None:
+        if env is not None:
+            self._check_spaces(env)
+            self.env = env
+
+    def _check_spaces(self, env: "gymnasium.Env[Any, Any]") -> None:
+        """ValueError unless the spaces are those of the other tasks; the same object needs no second look."""
+        seen = (env.observation_space, env.action_space)
+        if seen[0] is self._seen[0] and seen[1] is self._seen[1]:
             return
-        for role in ("observation", "action"):
-            space, own = getattr(env, f"{role}_space"), getattr(self, f"{role}_space")
+        for role, space in zip(("observation", "action"), seen, strict=True):
+            own = getattr(self, f"{role}_space")
             if plain_space(space, role) != own:
-                raise ValueError(f"the {role} space is {space} in the task {self.parameters}, and {own} in another")
-        self.env = env
+                raise ValueError(
+                    f"the {role} space is {space} in the task {self.parameters}, and {own} in another: tasks of a "
+                    "family share their spaces, so make one that holds for all of them"
+                )
+        self._seen = seen
 
     def _action(self, action: Any) -> Any:
         inner = self.env.action_space
@@ -100,22 +114,61 @@ class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
             raise ValueError(
                 f"observation of shape {array.shape}, not {self.observation_space.shape}, at {self._place()}"
             )
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"observation of {array.dtype}, which are no numbers, at {self._place()}")
         if not np.isfinite(array).all():
             raise ValueError(f"observation {array.tolist()} at {self._place()}")
+        if self.observation_space.dtype != np.float32 and not _counts(space, array):
+            raise ValueError(f"observation {array.tolist()} lies outside {space}, at {self._place()}")
         return (array - _start(space)).astype(self.observation_space.dtype)[()]
 
     def _place(self) -> str:
         return f"step {self._elapsed} of the episode, in the task {self.parameters}"
 
 
+def reset_result(result: Any) -> tuple[Any, dict[str, Any]]:
+    """What `reset` of a gymnasium environment returned; ValueError unless it is (observation, info)."""
+    if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict):
+        return result
+    raise ValueError(f"reset must return a pair, observation and info (a dict), got {_kinds(result)}")
+
+
+def step_result(result: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+    """What `step` of a gymnasium environment returned; ValueError unless it is all that gymnasium asks for."""
+    if not isinstance(result, tuple) or len(result) != 5:
+        raise ValueError(
+            "step must return 5 values, observation, reward, terminated, truncated and info, "
+            f"got {len(result) if isinstance(result, tuple) else 1}: {_kinds(result)}"
+        )
+    _, reward, terminated, truncated, info = result
+    if not isinstance(reward, float | int | np.number) and not (isinstance(reward, np.ndarray) and reward.shape == ()):
+        raise ValueError(f"a reward must be a number, got {reward!r}")
+    for name, value in (("terminated", terminated), ("truncated", truncated)):
+        if not isinstance(value, bool | np.bool_ | int):
+            raise ValueError(f"{name} must be True or False, got {value!r}")
+    if not isinstance(info, dict):
+        raise ValueError(f"the info of a step must be a dict, got {info!r}")
+    return result
+
+
+def _kinds(result: Any) -> str:
+    """The types of what was returned."""
+    if isinstance(result, tuple):
+        return f"({', '.join(type(part).__name__ for part in result)})"
+    return type(result).__name__
+
+
 def plain_space(space: spaces.Space[Any], role: str) -> spaces.Space[Any]:
     """The space as agents see it: a float32 Box, or Discrete and MultiDiscrete counted from 0.
 
-    Observations of Dict, Tuple and MultiBinary become vectors, as `gymnasium.spaces.flatten` makes them.
+    Observations of images stay uint8 (see `images.is_image`); those of Dict, Tuple and MultiBinary become vectors, as
+    `gymnasium.spaces.flatten` makes them.
     Raises ValueError for any other kind, saying what to do.
     """
     if _is_flattened(space, role):
         space = spaces.flatten_space(space)
+    if role == "observation" and is_image(space):
+        return spaces.Box(space.low, space.high, dtype=np.uint8)
     if isinstance(space, spaces.Box):
         with np.errstate(over="ignore"):  # bounds beyond float32 are no bounds
             return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)
@@ -130,6 +183,15 @@ def plain_space(space: spaces.Space[Any], role: str) -> spaces.Space[Any]:
 def _is_flattened(space: spaces.Space[Any], role: str) -> bool:
     compound = isinstance(space, spaces.Dict | spaces.Tuple | spaces.MultiBinary)
     return compound and role == "observation" and space.is_np_flattenable
+
+
+def _counts(space: spaces.Space[Any], array: np.ndarray) -> bool:
+    """Whether these are integers of the space, whatever their type."""
+    if array.dtype == np.uint8 == space.dtype:
+        return True
+    with np.errstate(invalid="ignore"):
+        integers = array.astype(space.dtype)
+    return bool((integers == array).all()) and space.contains(integers)
 
 
 def _start(space: spaces.Space[Any]) -> Any:

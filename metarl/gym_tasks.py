@@ -12,19 +12,16 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from gymnasium.wrappers import TimeLimit
-from torch import Tensor
 
 from metarl.gym_attributes import require_attributes, set_attributes
 from metarl.gym_env import Apply, Parameters, TaskEnv, plain_space
 from metarl.gym_vector import GymVectorEnv
 from metarl.native import as_task
-from metarl.priors import Bounds, Prior, as_prior, union
-from metarl.tasks import TaskDistribution, Tasks
+from metarl.prior_tasks import Draw, PriorTasks, Range
+from metarl.tasks import Tasks
 
 Make = str | Callable[..., "gymnasium.Env[Any, Any]"]
-Range = Prior | spaces.Box | Bounds
 Channel = Literal["reset_options", "attributes", "kwargs"]
-Draw = Callable[[str, int, np.random.Generator], Mapping[str, Any]]
 
 
 def from_gym(
@@ -51,7 +48,7 @@ def from_gym(
 
 @final
 @dataclass(frozen=True)
-class GymTasks(TaskDistribution):
+class GymTasks(PriorTasks):
     """A family of tasks made from an unmodified gymnasium environment and the ranges of its parameters.
 
     >>> def set_physics(env, task):
@@ -104,6 +101,8 @@ class GymTasks(TaskDistribution):
     """Whether observations depend on the task by design: levels with walls to see, objects that start elsewhere."""
     workers: int = 0
     """Worker processes of a vector environment; 0: none, the environments are stepped in this process."""
+    timeout: float | None = 60.0
+    """Seconds that a worker may take to step or reset its environments once before it counts as hanging; None: any."""
 
     def __post_init__(self) -> None:
         if self.num_episodes < 1 or self.workers < 0 or (self.steps is not None and self.steps < 1):
@@ -111,29 +110,16 @@ class GymTasks(TaskDistribution):
                 f"{self.family}: need num_episodes >= 1, workers >= 0 and steps >= 1, "
                 f"got {self.num_episodes}, {self.workers} and {self.steps}"
             )
+        if self.timeout is not None and not self.timeout > 0:
+            raise ValueError(f"{self.family}: timeout must be positive, or None, got {self.timeout}")
         if not callable(self.apply) and self.apply not in get_args(Channel):
             raise ValueError(
                 f"{self.family}: apply must be a function or one of {', '.join(get_args(Channel))}, got {self.apply!r}"
             )
-        if self.draw is not None and self.limits:
-            raise ValueError(f"{self.family}: where(...) narrows priors, and this family has its own `draw`")
         _ = self.task_space, self._face
         super().__post_init__()
 
-    def __hash__(self) -> int:
-        return hash((self.family, self.num_episodes, self.split_name, self.limits))  # the mappings have no hash
-
-    @property
-    def name(self) -> str:
-        return self.family
-
-    @property
-    def splits(self) -> tuple[str, ...]:  # type: ignore[override]
-        return ("train", "test") if self.ood is None else ("train", "test", "ood")
-
-    @property
-    def splits_share_tasks(self) -> bool:  # type: ignore[override]
-        return self.share_tasks
+    __hash__ = PriorTasks.__hash__  # else the dataclass makes one of its own, of mappings that have none
 
     @property
     def observations_show_tasks(self) -> bool:  # type: ignore[override]
@@ -148,50 +134,16 @@ class GymTasks(TaskDistribution):
         return copy.deepcopy(self._face.action_space)
 
     @property
-    def task_space(self) -> spaces.Dict:
-        """The ranges of all splits together."""
-        unknown = {*(self.test or {}), *(self.ood or {})} - set(self.parameters)
-        if unknown or not self.parameters:
-            raise ValueError(f"{self.family}: parameters {sorted(self.parameters)} lack {sorted(unknown) or 'a range'}")
-        return spaces.Dict({name: self._widest(name) for name in self.parameters})
-
-    @property
     def horizon(self) -> int:
         return self._face.horizon
 
-    @property
-    def episodes(self) -> int:
-        return self.num_episodes
-
     def vector_env(self, num_envs: int, device: torch.device | str = "cpu") -> GymVectorEnv:
-        return GymVectorEnv(self, num_envs, device, self.workers)
+        return GymVectorEnv(self, num_envs, device, self.workers, self.timeout)
 
     def env(self, task: Tasks | None = None, render_mode: str | None = None) -> TaskEnv:
         build = functools.partial(_make, self.make, render_mode, self.steps)
         env = build(**_arguments(self._lows))
         return TaskEnv(env, self, None if task is None else as_task(self, task), self._put(build))
-
-    def _draw(self, num_tasks: int, generator: torch.Generator) -> dict[str, Tensor]:
-        if self.draw is not None:
-            seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-            values = self.tasks(**self.draw(self.split_name, num_tasks, np.random.default_rng(seed)))
-            return dict(values.to(generator.device).parameters)
-        drawn = {}
-        for name in self.parameters:
-            prior = self._prior(name, self.split_name)
-            low, high = self._interval(name, prior.space.low, prior.space.high)
-            drawn[name] = prior.draw(num_tasks, low, high, generator)
-        return drawn
-
-    def _prior(self, name: str, split: str) -> Prior:
-        prior, changed = as_prior(name, self.parameters[name]), {"test": self.test, "ood": self.ood}.get(split)
-        if changed is None or name not in changed:
-            return prior
-        other = changed[name]
-        return prior.within(*other) if isinstance(other, tuple) else as_prior(name, other)
-
-    def _widest(self, name: str) -> spaces.Box:
-        return functools.reduce(union, (self._prior(name, split).space for split in ("train", "test", "ood")))
 
     def _put(self, build: Callable[..., "gymnasium.Env[Any, Any]"]) -> Apply | None:
         """What puts a task into an environment before a reset; None: the reset's options do."""
@@ -238,7 +190,10 @@ class Face(NamedTuple):
 
 @functools.lru_cache(maxsize=64)  # splits are copies of a family: the environment is opened once for all of them
 def _face(family: str, make: Make, steps: int | None, attributes: tuple[str, ...], lows: tuple[Any, ...]) -> Face:
-    env = _make(make, None, steps, **_arguments(lows))
+    try:
+        env = _make(make, None, steps, **_arguments(lows))
+    except Exception as error:
+        raise ValueError(f"{family}: the environment cannot be made: {type(error).__name__}: {error}") from error
     try:
         require_attributes(env, attributes)
         observation_space = plain_space(env.observation_space, "observation")

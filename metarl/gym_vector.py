@@ -10,7 +10,9 @@ from torch import Tensor
 from metarl import seeding
 from metarl.tasks import TaskDistribution, Tasks
 from metarl.vector import Step, TaskVectorEnv
-from metarl.workers import Worker
+from metarl.workers import Worker, WorkerLost
+
+TOLD = 8  # tasks that an error names
 
 
 class Outcome(NamedTuple):
@@ -81,7 +83,7 @@ class EnvBatch:
             return method(slot, argument)
         except Exception as error:
             kind = ValueError if isinstance(error, ValueError) else RuntimeError
-            where = f"environment {self._first + slot} of {self._name}, task {self._now[slot]}"
+            where = f"environment {self._first + slot} of {self._name}, task {_plain(self._now[slot] or {})}"
             raise kind(f"{where}: {type(error).__name__}: {error}") from error
 
 
@@ -90,12 +92,18 @@ class GymVectorEnv(TaskVectorEnv):
     """Steps the single environments of a distribution: in this process, or in `workers` processes side by side.
 
     Every slot has its own seed, so the result does not depend on the number of workers. `success` is in the info where
-    an environment's info has `success` or `is_success`. An environment that raises, a worker that dies, or an
-    observation or reward that is not finite ends in an error that names the environment, and closes all of them.
+    an environment's info has `success` or `is_success`. An environment that raises, a worker that dies or takes longer
+    than `timeout` seconds for a call, or an observation or reward that is not finite ends in an error that names the
+    environments and their tasks, and closes all of them.
     """
 
     def __init__(
-        self, distribution: TaskDistribution, num_envs: int, device: torch.device | str = "cpu", workers: int = 0
+        self,
+        distribution: TaskDistribution,
+        num_envs: int,
+        device: torch.device | str = "cpu",
+        workers: int = 0,
+        timeout: float | None = None,
     ) -> None:
         super().__init__(distribution, num_envs, device)
         if workers < 0:
@@ -108,7 +116,7 @@ class GymVectorEnv(TaskVectorEnv):
         for s in self._slices:
             build = functools.partial(EnvBatch, distribution, s.start, s.stop - s.start)
             label = f"the worker of environments {s.start} to {s.stop - 1} of {distribution.name}"
-            self._batches.append(Worker(build, label) if workers else _Local(build()))
+            self._batches.append(Worker(build, label, timeout) if workers else _Local(build()))
         self._receive()
 
     @property
@@ -150,6 +158,8 @@ class GymVectorEnv(TaskVectorEnv):
 
     def close_extras(self, **kwargs: Any) -> None:
         for batch in self._batches:
+            batch.dismiss()
+        for batch in self._batches:
             batch.close()
 
     def _tensor(self, array: np.ndarray) -> Tensor:
@@ -165,10 +175,26 @@ class GymVectorEnv(TaskVectorEnv):
 
     def _receive(self) -> list[Any]:
         try:
-            return [batch.receive() for batch in self._batches]
+            return [self._result(batch, s) for batch, s in zip(self._batches, self._slices, strict=False)]
         except BaseException:
             self.close()  # half a step is lost: nothing that follows would be right
             raise
+
+    def _result(self, batch: "_Local | Worker", slots: slice) -> Any:
+        try:
+            return batch.receive()
+        except WorkerLost as error:
+            raise WorkerLost(f"{error}; {self._tasks_of(slots)}") from None
+
+    def _tasks_of(self, slots: slice) -> str:
+        """The tasks of the first few of these environments, in words."""
+        if self._tasks is None:
+            return "its environments had no tasks yet"
+        count = slots.stop - slots.start
+        rows = self._tasks.to("cpu")[slots][:TOLD]
+        told = [f"{slots.start + i}: {_plain(_parameters(rows, i))}" for i in range(len(rows))]
+        more = f" and {count - TOLD} more" if count > TOLD else ""
+        return f"its environments were in the tasks {', '.join(told)}{more}"
 
 
 @final
@@ -185,12 +211,20 @@ class _Local:
     def receive(self) -> Any:
         return self._call()
 
+    def dismiss(self) -> None:
+        pass
+
     def close(self) -> None:
         self._batch.close()
 
 
 def _parameters(tasks: Tasks, index: int) -> dict[str, Any]:
     return {name: values[index].numpy().copy() for name, values in tasks.parameters.items()}
+
+
+def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Arrays as numbers and lists, to print."""
+    return {name: value.tolist() for name, value in parameters.items()}
 
 
 def _slot_seed(seed: int, slot: int) -> int:

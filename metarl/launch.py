@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import tyro
 
-from metarl.registry import agents, find, import_attribute
+from metarl.registry import resolve
 
 if TYPE_CHECKING:
     from metarl.agent import Agent
@@ -44,10 +44,13 @@ class Launch:
 
 def train_agent(name: str, arguments: Sequence[str]) -> int:
     """`metarl train NAME ...`; returns 0 when the run is complete, 128 + n when signal n stopped it."""
+    from metarl.agent import Agent
     from metarl.runs import has_tensorboard
     from metarl.training import train
 
-    agent_class = import_attribute(name if ":" in name else find(name, agents(), "agent"))
+    agent_class = resolve(name, "agent")
+    if not (isinstance(agent_class, type) and issubclass(agent_class, Agent)):
+        raise TypeError(f"{name} must be a subclass of metarl.Agent, got {agent_class!r}")
     launch = _parse(name, agent_class, arguments)
     run, agent = _start(name, agent_class, launch)
     print(f"{name} on {agent.distribution.name}: {launch.steps:,} steps on {agent.device}, into {run.path}")

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from metarl.distributions import ActionHead
+from metarl.images import Convolutions, is_image
 from metarl.trajectories import Context, Trajectories
 
 
@@ -32,14 +33,20 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int, output_gain: float = 1
 
 @final
 class ObservationEncoder(nn.Module):
-    """Observations `[..., *shape]` as vectors `[..., width]`: a linear map of a Box, embeddings of discrete spaces."""
+    """Observations `[..., *shape]` as vectors `[..., width]`: convolutions of images, a linear map of any other Box,
+    embeddings of discrete spaces."""
 
     def __init__(self, space: spaces.Space[Any], width: int) -> None:
         super().__init__()
         self._shape = space.shape or ()
-        if isinstance(space, spaces.Box):
+        self.image = Convolutions(space) if is_image(space) else None
+        if self.image is not None:
+            self.layer: nn.Linear | nn.Embedding = nn.Linear(self.image.size, width)
+            nn.init.zeros_(self.layer.bias)
+            fields = self.image.size
+        elif isinstance(space, spaces.Box):
             self.normaliser = RunningNormaliser(self._shape)
-            self.layer: nn.Linear | nn.Embedding = nn.Linear(int(np.prod(self._shape)), width)
+            self.layer = nn.Linear(int(np.prod(self._shape)), width)
             nn.init.zeros_(self.layer.bias)
             fields = self.layer.in_features
         elif isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
@@ -54,6 +61,8 @@ class ObservationEncoder(nn.Module):
         nn.init.normal_(self.layer.weight, std=1 / math.sqrt(fields))
 
     def forward(self, observation: Tensor) -> Tensor:
+        if self.image is not None:
+            return self.layer(self.image(observation))  # type: ignore[no-any-return]
         if isinstance(self.layer, nn.Linear):
             x = self.normaliser(observation)
             return self.layer(x.flatten(x.dim() - len(self._shape)))  # type: ignore[no-any-return]
@@ -61,8 +70,8 @@ class ObservationEncoder(nn.Module):
         return self.layer(index + self.offsets).sum(-2)  # type: ignore[no-any-return]
 
     def update(self, observation: Tensor) -> None:
-        """Count a batch of observations in the normalisation of a Box; nothing to do for discrete ones."""
-        if isinstance(self.layer, nn.Linear):
+        """Count a batch of observations in the normalisation of a Box; nothing to do for images and discrete ones."""
+        if self.image is None and isinstance(self.layer, nn.Linear):
             self.normaliser.update(observation)
 
 

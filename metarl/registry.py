@@ -6,18 +6,21 @@ from typing import Any, cast
 
 import gymnasium
 
+from metarl.plugins import Kind, Plugin, find_plugin, plugins
 from metarl.tasks import TaskDistribution
 
 
 def make(name: str, **options: Any) -> TaskDistribution:
     """The task distribution called `name`, or the one at `package.module:attribute` (an instance, class or function).
 
+    Names are those of `metarl list`: metarl's own, and what installed packages add (`metarl.plugins`).
+
     >>> make("grid-navigation").horizon
     15
 
     Raises ValueError for an unknown name (it lists the known ones) or an option the family does not have.
     """
-    target = import_attribute(name) if ":" in name else import_attribute(find(name, families(), "distribution"))
+    target = resolve(name, "distribution")
     if isinstance(target, TaskDistribution):
         if options:
             raise ValueError(f"{name} is an instance and takes no options, got {sorted(options)}")
@@ -29,6 +32,33 @@ def make(name: str, **options: Any) -> TaskDistribution:
     if not isinstance(distribution, TaskDistribution):
         raise TypeError(f"{name} must give a metarl.TaskDistribution, got {type(distribution).__name__}")
     return distribution
+
+
+def resolve(name: str, kind: Kind) -> Any:
+    """What `name` stands for: `module:attribute`, a name of metarl's own, or one that an installed package adds.
+
+    ValueError where nothing goes by that name, or what does cannot be imported.
+    """
+    if ":" in name:
+        return import_attribute(name)
+    table = own(kind)
+    if name in table:
+        return import_attribute(table[name])
+    plugin = find_plugin(name, kind)
+    if plugin is not None:
+        return load_plugin(plugin)
+    return find(name, table | {each.name: each.place for each in plugins(kind)}, kind)  # says what there is
+
+
+def load_plugin(plugin: Plugin) -> Any:
+    """What a plugin adds; ValueError, naming the package, if that cannot be imported for whatever reason."""
+    try:
+        return import_attribute(plugin.place)
+    except (Exception, SystemExit) as error:
+        raise ValueError(
+            f"{plugin.name}: {plugin.place} of the package {plugin.package} cannot be imported: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def distributions() -> dict[str, str]:
@@ -44,6 +74,11 @@ def adapted() -> dict[str, str]:
 def families() -> dict[str, str]:
     """All that `make` knows by name."""
     return {**distributions(), **adapted()}
+
+
+def own(kind: Kind) -> dict[str, str]:
+    """The names of metarl's own of which there may be others, from installed packages."""
+    return {"distribution": families, "agent": agents}[kind]()
 
 
 def agents() -> dict[str, str]:

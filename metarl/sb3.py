@@ -14,6 +14,7 @@ from torch import Tensor
 
 from metarl import seeding
 from metarl.gym_env import plain_space
+from metarl.images import channels_first, image_shape, is_image
 from metarl.tasks import TaskDistribution, Tasks
 from metarl.vector import TaskVectorEnv
 
@@ -169,7 +170,8 @@ class TaskVecEnv(VecEnv):
 
 @final
 class Convention:
-    """How Stable-Baselines3 counts: integers from 0, and actions of a Box from -1 to 1 where they are bounded.
+    """How Stable-Baselines3 counts: integers from 0, and actions of a Box from -1 to 1 where they are bounded; images
+    have their channels first.
 
     Its Gaussian policies begin with deviation 1, so actions of any other size would be learned badly.
     """
@@ -177,6 +179,11 @@ class Convention:
     def __init__(self, distribution: TaskDistribution, device: torch.device | str = "cpu") -> None:
         self.observation_space = plain_space(distribution.observation_space, "observation")
         self.action_space = plain_space(distribution.action_space, "action")
+        self._image = self.observation_space if is_image(self.observation_space) else None
+        if self._image is not None:
+            self.observation_space = spaces.Box(
+                int(self._image.low.min()), int(self._image.high.max()), image_shape(self._image), np.uint8
+            )
         self._first = torch.as_tensor(_start(distribution.observation_space), device=device)
         self._offset = torch.as_tensor(_start(distribution.action_space), device=device)
         self._scale = torch.ones_like(self._offset)
@@ -193,7 +200,7 @@ class Convention:
 
     def observation(self, observation: Tensor) -> Tensor:
         """Observations of the family `[B, ...]` as Stable-Baselines3 counts them."""
-        return observation - self._first
+        return observation - self._first if self._image is None else channels_first(observation, self._image)
 
     def action(self, action: Tensor) -> Tensor:
         """The family's actions `[B, ...]` for those of Stable-Baselines3."""

@@ -148,6 +148,18 @@ def step_without_end(env: NativeVectorEnv, actions: Tensor) -> Any:
     return observation, reward, terminated & False, truncated & False, info
 
 
+def step_in_one_buffer(env: NativeVectorEnv, actions: Tensor) -> Any:
+    observation, *others = STEP(env, actions)
+    if not hasattr(env, "buffer"):
+        vars(env)["buffer"] = torch.empty_like(observation)
+    return vars(env)["buffer"].copy_(observation), *others
+
+
+def step_in_columns(env: NativeVectorEnv, actions: Tensor) -> Any:
+    observation, reward, *others = STEP(env, actions)
+    return observation, reward[:, None], *others
+
+
 def step_with_both_ends(env: NativeVectorEnv, actions: Tensor) -> Any:
     observation, reward, _, truncated, info = STEP(env, actions)
     return observation, reward, truncated, truncated, info
@@ -168,6 +180,8 @@ def step_with_stale_final_obs(env: NativeVectorEnv, actions: Tensor) -> Any:
         ("step", step_without_restart, "episodes restart in the same step, with final_obs"),
         ("step", step_with_both_ends, "episodes restart in the same step, with final_obs"),
         ("step", step_with_stale_final_obs, "episodes restart in the same step, with final_obs"),
+        ("step", step_in_columns, "the vector environment keeps gymnasium's conventions"),
+        ("step", step_in_one_buffer, "what was returned stays as it is"),
         ("step", step_without_end, "no episode outlasts the horizon"),
     ],
 )

@@ -1,6 +1,7 @@
 """What a user writes to plug in: an environment that knows nothing of metarl, and a family in a few lines."""
 
 import os
+import time
 from typing import Any
 
 import gymnasium
@@ -16,7 +17,7 @@ class Drift(gymnasium.Env[Any, Any]):
     observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float64)
     action_space = spaces.Box(-1, 1, (1,), np.float32)
     drift = 0.0
-    accident = 0  # what happens at the third step: 1, 2 a NaN reward or observation, 3 an exception, 4 sudden death
+    accident = 0  # at the third step 1, 2: a NaN reward or observation, 3: exception, 4: sudden death, 5: endless sleep
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
@@ -34,6 +35,8 @@ class Drift(gymnasium.Env[Any, Any]):
             raise KeyError("lost the drift")
         if accident == 4:
             os._exit(7)
+        if accident == 5:
+            time.sleep(3600)
         observation = self.x * (np.nan if accident == 2 else 1)
         reward = -abs(float(self.x[0])) * (np.nan if accident == 1 else 1)
         return observation, reward, bool(abs(self.x[0]) > 3), False, {"is_success": bool(abs(self.x[0]) < 0.5)}
@@ -44,7 +47,7 @@ drift = GymTasks("drift-v1", make=Drift, parameters={"drift": (-1, 1)}, ood={"dr
 fragile = GymTasks(
     "fragile-v1",
     make=Drift,
-    parameters={"drift": (-1, 1), "accident": spaces.Box(0, 4, (), np.int64)},
+    parameters={"drift": (-1, 1), "accident": spaces.Box(0, 5, (), np.int64)},
     steps=6,
     workers=2,
 )

@@ -8,6 +8,8 @@ import numpy as np
 from metarl.results import Evaluation
 
 COLUMNS = 8  # episodes that a table shows at most
+# options of a plugged-in family that say how it is made, not what its tasks are: its name stands for them
+WIRING = ("family", "make", "apply", "draw", "share_tasks", "show_tasks", "workers", "timeout")
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -68,7 +70,8 @@ def describe(evaluation: Evaluation) -> str:
 
 def describe_trials(evaluation: Evaluation) -> str:
     """One line for what all evaluations in a comparison share: distribution, options, split and episodes."""
-    options = ", ".join(f"{name}={value}" for name, value in evaluation.options.items())
+    told = {name: value for name, value in evaluation.options.items() if name not in WIRING and value is not None}
+    options = ", ".join(f"{name}={value}" for name, value in told.items())
     family = evaluation.distribution + (f" ({options})" if options else "")
     episodes = "1 episode" if evaluation.num_episodes == 1 else f"{evaluation.num_episodes} episodes"
     return f"{family} · {evaluation.split} split · {episodes}"

@@ -24,6 +24,7 @@ from metarl.evaluation import Evaluation
 from metarl.gym_tasks import GymTasks
 from metarl.priors import Integers, LogUniform
 from metarl.seeding import generator
+from metarl.tables import describe_trials
 from metarl.testing import ContractError, check_distribution
 from metarl.workers import FAREWELL_S, Worker
 
@@ -430,3 +431,11 @@ def test_agents_turn_several_switches_at_once() -> None:
     assert result.returns[:, 1].mean() > 7  # 8 is the best, 3.3 by chance
     maml = MAML(PANELS, MAMLOptions(tasks=4, rollouts=4), seed=0, device="cpu").learn(400)
     assert np.isfinite(metarl.evaluate(maml.policy(4), PANELS, num_tasks=4, num_episodes=8).returns).all()
+
+
+def test_a_tables_title_says_what_the_tasks_are_and_not_how_they_are_made() -> None:
+    title = describe_trials(metarl.evaluate(RandomLearner(PENDULUM, 2), PENDULUM.split("ood"), 2, 1))
+    assert title == (
+        "pendulum-physics-v1 (parameters={'mass': [0.5, 1.5], 'length': [0.5, 1.5]}, ood={'mass': [1.5, 3.0]}, "
+        "num_episodes=3) · ood split · 1 episode"
+    )

@@ -42,6 +42,7 @@ class MujocoVectorEnv(TaskVectorEnv):
         super().__init__(family, num_envs, device)
         self._family = family
         self._model = family.model
+        self.threaded = torch.get_num_threads() > 1
         self._seconds = family.substeps * self._model.opt.timestep
         self.simulations = simulate(self._model, num_envs, family.outputs, torch.get_num_threads())
         self.generators = [np_random(_slot_seed(0, slot))[0] for slot in range(num_envs)]

@@ -1,7 +1,8 @@
 """Collect whole trials: a policy acts in a batch of environments and sees what its actions lead to."""
 
+import contextlib
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -34,6 +35,24 @@ def collect(
     `on_step` is called after every step. Raises ValueError if the environment gives a reward or observation that is
     not finite, naming environment, step and task.
     """
+    with _threads_for(env):
+        return _collect(policy, env, num_steps, seed, on_step)
+
+
+@contextlib.contextmanager
+def _threads_for(env: TaskVectorEnv) -> Iterator[None]:
+    """One thread for torch while the environment steps on its own: idle threads of torch keep the cores busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if env.threaded else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _collect(
+    policy: StochasticPolicy, env: TaskVectorEnv, num_steps: int, seed: int, on_step: Callable[[], None] | None
+) -> Trajectories:
     observation, _ = env.reset(seed=seed)
     policy.begin()
     columns: tuple[list[Tensor], ...] = ([], [], [], [], [], [])

@@ -24,6 +24,8 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
 
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012 - gymnasium's own convention
 
+    threaded: bool = False  # whether a step runs on threads of its own, from which torch's idle ones take the cores
+
     def __init__(self, distribution: TaskDistribution, num_envs: int, device: torch.device | str = "cpu") -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")

@@ -130,14 +130,7 @@ class ChangingVectorEnv(TaskVectorEnv):
         super().__init__(distribution, num_envs, device)
         self._changing = distribution
         self._engine = distribution.family.vector_env(num_envs, device)
-        self._tasks: Tasks | None = None
         self._episode = torch.full((num_envs,), -1, device=self.device)  # -1: a new task waits for the next reset
-
-    @property
-    def tasks(self) -> Tasks:
-        if self._tasks is None:
-            raise RuntimeError("call set_tasks before reset and step")
-        return self._tasks
 
     def set_tasks(self, tasks: Tasks, mask: Tensor | None = None) -> None:
         self.check_tasks(tasks)

@@ -110,7 +110,6 @@ class GymVectorEnv(TaskVectorEnv):
             raise ValueError(f"workers must be at least 0, got {workers}")
         parts = [part.tolist() for part in np.array_split(range(num_envs), max(1, min(workers, num_envs)))]
         self._slices = [slice(part[0], part[-1] + 1) for part in parts]
-        self._tasks: Tasks | None = None
         self._started = False
         self._batches: list[_Local | Worker] = []
         for s in self._slices:
@@ -118,12 +117,6 @@ class GymVectorEnv(TaskVectorEnv):
             label = f"the worker of environments {s.start} to {s.stop - 1} of {distribution.name}"
             self._batches.append(Worker(build, label, timeout) if workers else _Local(build()))
         self._receive()
-
-    @property
-    def tasks(self) -> Tasks:
-        if self._tasks is None:
-            raise RuntimeError("call set_tasks before reset and step")
-        return self._tasks
 
     def set_tasks(self, tasks: Tasks, mask: Tensor | None = None) -> None:
         self.check_tasks(tasks)

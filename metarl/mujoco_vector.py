@@ -46,16 +46,9 @@ class MujocoVectorEnv(TaskVectorEnv):
         self._seconds = family.substeps * self._model.opt.timestep
         self.simulations = simulate(self._model, num_envs, family.outputs, torch.get_num_threads())
         self.generators = [np_random(_slot_seed(0, slot))[0] for slot in range(num_envs)]
-        self._tasks: Tasks | None = None
         self._values: dict[str, Floats] = {}
         self._started = False
         self._elapsed = np.zeros(num_envs, np.int64)
-
-    @property
-    def tasks(self) -> Tasks:
-        if self._tasks is None:
-            raise RuntimeError("call set_tasks before reset and step")
-        return self._tasks
 
     def set_tasks(self, tasks: Tasks, mask: Tensor | None = None) -> None:
         self.check_tasks(tasks)

@@ -58,15 +58,8 @@ class NativeVectorEnv(TaskVectorEnv):
         self._dynamics = dynamics
         self._bounds = _action_bounds(dynamics.action_space, self.device)
         self._generator = seeding.generator(0, "environment", device=self.device)
-        self._tasks: Tasks | None = None
         self._state: Tensor | None = None
         self._elapsed = torch.zeros(num_envs, dtype=torch.int64, device=self.device)
-
-    @property
-    def tasks(self) -> Tasks:
-        if self._tasks is None:
-            raise RuntimeError("call set_tasks before reset and step")
-        return self._tasks
 
     @property
     def state(self) -> Tensor:

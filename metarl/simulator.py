@@ -37,21 +37,14 @@ class SimulatorVectorEnv(TaskVectorEnv):
         self._envs = envs
         self._apply = apply
         self._mode = autoreset_mode(envs)
-        self._set: Tasks | None = None
         self._now: Tasks | None = None  # what the simulator has: tasks wait for the reset of their slot
         self._observation: np.ndarray = np.zeros(self.observation_space.shape or (), self.observation_space.dtype)
         self._elapsed: np.ndarray = np.zeros(self.num_envs, np.int64)
 
-    @property
-    def tasks(self) -> Tasks:
-        if self._set is None:
-            raise RuntimeError("call set_tasks before reset and step")
-        return self._set
-
     def set_tasks(self, tasks: Tasks, mask: Tensor | None = None) -> None:
         self.check_tasks(tasks)
         tasks = tasks.to(self.device)
-        self._set = tasks if mask is None or self._set is None else tasks.where(mask.to(self.device), self._set)
+        self._tasks = tasks if mask is None or self._tasks is None else tasks.where(mask.to(self.device), self._tasks)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         mask = (options or {}).get("reset_mask")

@@ -1,7 +1,7 @@
 """A batch of environments, each in its own task."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, final
 
 import gymnasium
 import torch
@@ -32,15 +32,19 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         self.distribution = distribution
         self.num_envs = num_envs
         self.device = torch.device(device)
+        self._tasks: Tasks | None = None  # of every slot, on the device
         self.single_observation_space = distribution.observation_space
         self.single_action_space = distribution.action_space
         self.observation_space = batch_space(distribution.observation_space, num_envs)
         self.action_space = batch_space(distribution.action_space, num_envs)
 
     @property
-    @abstractmethod
+    @final
     def tasks(self) -> Tasks:
         """The task of every slot; RuntimeError before the first `set_tasks`."""
+        if self._tasks is None:
+            raise RuntimeError("call set_tasks before reset and step")
+        return self._tasks
 
     @abstractmethod
     def set_tasks(self, tasks: Tasks, mask: Tensor | None = None) -> None:

@@ -177,12 +177,9 @@ class Reporting(TaskVectorEnv):
         super().__init__(env.distribution, env.num_envs, env.device)
         self.env = env
 
-    @property
-    def tasks(self) -> Tasks:
-        return self.env.tasks
-
     def set_tasks(self, tasks: Tasks, mask: Tensor | None = None) -> None:
         self.env.set_tasks(tasks, mask)
+        self._tasks = self.env.tasks
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         return self.env.reset(seed=seed, options=options)

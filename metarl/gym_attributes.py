@@ -41,8 +41,11 @@ def derived_attributes(kind: type) -> dict[str, frozenset[str]]:
     """
     direct: dict[str, set[str]] = {}
     for each in reversed(kind.__mro__):
-        for target, value in _assignments(each):
-            direct.setdefault(target, set()).update(_own_attributes(value))
+        assignments = _assignments(each)
+        # `self.pole = pole` makes the argument another name of the attribute
+        names = {value.id: target for target, value in assignments if isinstance(value, ast.Name)}
+        for target, value in assignments:
+            direct.setdefault(target, set()).update(_own_attributes(value, names))
     return {name: frozenset(sources) for name in direct if (sources := _sources(name, direct) - {name})}
 
 
@@ -97,14 +100,24 @@ def _assignments(kind: type) -> list[tuple[str, ast.expr]]:
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
-            found += [(name, node.value) for target in node.targets if (name := _own_attribute(target))]
+            pairs = (pair for target in node.targets for pair in _unpacked(target, node.value))
+            found += [(name, value) for target, value in pairs if (name := _own_attribute(target))]
         elif isinstance(node, ast.AnnAssign) and node.value is not None and (name := _own_attribute(node.target)):
             found.append((name, node.value))
     return found
 
 
-def _own_attributes(value: ast.expr) -> set[str]:
-    return {name for node in ast.walk(value) if (name := _own_attribute(node))}
+def _unpacked(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
+    """`a, b = x, y` as a = x and b = y."""
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
+        return list(zip(target.elts, value.elts, strict=True))
+    return [(target, value)]
+
+
+def _own_attributes(value: ast.expr, names: Mapping[str, str]) -> set[str]:
+    """Attributes that an expression reads, also by the `names` of arguments that were assigned to them."""
+    read = {name for node in ast.walk(value) if (name := _own_attribute(node))}
+    return read | {names[node.id] for node in ast.walk(value) if isinstance(node, ast.Name) and node.id in names}
 
 
 def _own_attribute(node: ast.AST) -> str:

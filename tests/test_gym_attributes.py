@@ -88,6 +88,17 @@ def test_what_constructors_derive_is_read_from_their_source() -> None:
     assert derived_attributes(dict) == {}
 
 
+class Pole:
+    def __init__(self, mass: float = 1.0, length: float = 2.0, friction: float = 0.1) -> None:
+        self.mass, self.length = mass, length
+        self.moment = mass * length**2
+        self.loss = friction
+
+
+def test_an_argument_is_another_name_of_the_attribute_it_becomes() -> None:
+    assert derived_attributes(Pole) == {"moment": {"mass", "length"}}
+
+
 def test_derived_values_that_stay_behind_are_found() -> None:
     one, other = Spring(), Spring()
     assert stale_attributes(one, other) == {}

@@ -1,6 +1,7 @@
 """Many simulations of one MuJoCo model: in MuJoCo's own batch, or one after another where it is too old to have one."""
 
 import copy
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -17,8 +18,20 @@ DIVERGED = ("mjWARN_BADQPOS", "mjWARN_BADQVEL", "mjWARN_BADQACC")  # after these
 
 
 def load_model(path: str) -> Any:
-    """The `mujoco.MjModel` of an XML file; ImportError that names the extra where mujoco is not installed."""
-    return _mujoco().MjModel.from_xml_path(path)
+    """The `mujoco.MjModel` of an XML file; ImportError that names the extra where mujoco is not installed.
+
+    What MuJoCo says of the file becomes a Python warning; left alone, it would write a log into the current folder.
+    """
+    mujoco, said = _mujoco(), list[str]()
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(said.append)
+    try:
+        model = mujoco.MjModel.from_xml_path(path)
+    finally:
+        mujoco.set_mju_user_warning(before)
+    for text in said:
+        warnings.warn(f"{path}: {text}", stacklevel=2)
+    return model
 
 
 def simulate(model: Any, count: int, outputs: Sequence[str] = (), threads: int = 1) -> "Simulations":

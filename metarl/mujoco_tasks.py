@@ -1,6 +1,7 @@
 """Task distributions over MuJoCo models: what a robot sees, what it is paid for, and what differs between tasks."""
 
 import functools
+import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ Values = Mapping[str, Floats]  # task parameters [n, ...] by name
 
 @dataclass(frozen=True)
 class MujocoTasks(TaskDistribution):
-    """A family on one of gymnasium's MuJoCo robots, all environments of a batch stepped at once.
+    """A family on a MuJoCo model, such as one of gymnasium's robots, all environments of a batch stepped at once.
 
     Subclasses say what is seen, paid and varied, in functions of all simulations together, in float64 numpy. States
     equal those of gymnasium's v5 environments bit for bit, from the same seeds and actions.
@@ -34,7 +35,7 @@ class MujocoTasks(TaskDistribution):
     num_episodes: int = 2
     """Episodes in a trial."""
 
-    model_file: ClassVar[str]  # one of gymnasium's
+    model_file: ClassVar[str]  # one of gymnasium's, or the whole path of another
     substeps: ClassVar[int] = 5  # steps of physics in one of the environment
     outputs: ClassVar[tuple[str, ...]] = ()  # fields of MjData, besides qpos and qvel, that are read
     noise: ClassVar[float]  # of the first state of an episode
@@ -132,4 +133,7 @@ def _model(file: str) -> Any:
     spec = find_spec("gymnasium")
     assert spec is not None
     assert spec.origin is not None
-    return load_model(str(Path(spec.origin).parent / "envs" / "mujoco" / "assets" / file))
+    with warnings.catch_warnings():
+        if not Path(file).is_absolute():
+            warnings.simplefilter("ignore")  # gymnasium's models, which are what they are, use deprecated attributes
+        return load_model(str(Path(spec.origin).parent / "envs" / "mujoco" / "assets" / file))

@@ -1,7 +1,9 @@
 """MuJoCo families against gymnasium's own v5 environments, and the two ways of stepping them against each other."""
 
 import sys
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -175,3 +177,16 @@ def test_a_missing_mujoco_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "mujoco", None)
     with pytest.raises(ImportError, match=r"metarl\[mujoco\]"):
         load_model("any.xml")
+
+
+def test_what_mujoco_says_of_a_model_is_a_warning_and_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cheetah = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / "half_cheetah.xml"
+    text = cheetah.read_text(encoding="utf-8")
+    file = tmp_path / "robot.xml"
+    file.write_text(text if "settotalmass" in text else text.replace("<compiler ", "<compiler settotalmass='14' "))
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        assert load_model(str(file)).nq == 9
+    assert all("robot.xml" in str(warning.message) for warning in seen)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["robot.xml"]

@@ -4,7 +4,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import gymnasium
 import numpy as np
@@ -50,13 +50,14 @@ def derived_attributes(kind: type) -> dict[str, frozenset[str]]:
 
 
 def stale_attributes(one: Any, other: Any) -> dict[str, frozenset[str]]:
-    """Derived attributes that are equal in two objects of a class although what they derive from differs: what of it.
+    """Derived numbers that are equal in two objects of a class although numbers they derive from differ: what of it.
 
     Given the same environment in two tasks, these kept the value that the constructor gave them.
     """
 
     def differs(name: str) -> bool:
-        return not _same(getattr(one, name, None), getattr(other, name, None))
+        first, second = getattr(one, name, None), getattr(other, name, None)
+        return _is_number(first) and _is_number(second) and not np.array_equal(first, second)
 
     changed = {
         name: frozenset(filter(differs, sources))
@@ -138,11 +139,7 @@ def _sources(name: str, direct: Mapping[str, set[str]]) -> set[str]:
     return reached
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float | np.number[Any] | np.ndarray[Any, Any]]:
     if isinstance(value, np.ndarray):
         return np.issubdtype(value.dtype, np.number)
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
-
-
-def _same(one: Any, other: Any) -> bool:
-    return bool(np.array_equal(one, other)) if _is_number(one) and _is_number(other) else one is other or one == other

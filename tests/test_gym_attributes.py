@@ -110,6 +110,16 @@ def test_derived_values_that_stay_behind_are_found() -> None:
     assert stale_attributes(one, other) == {}
 
 
+def test_a_number_may_stay_the_same_on_another_map() -> None:
+    class Maze:
+        def __init__(self, tiles: str) -> None:
+            self.tiles = np.array(list(tiles))
+            self.size = len(self.tiles)
+
+    assert derived_attributes(Maze) == {"size": {"tiles"}}
+    assert stale_attributes(Maze("SFG"), Maze("SHG")) == {}
+
+
 def test_check_names_what_a_task_leaves_behind() -> None:
     family = metarl.from_gym(Spring, tasks={"mass": (0.5, 2.0)}, steps=20)
     broken = [finding for finding in distribution_findings(family) if not finding.ok]

@@ -1,8 +1,9 @@
 """Speed of MuJoCo families, alone and in training."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, final
 
 import gymnasium
 import mujoco
@@ -17,26 +18,31 @@ from timing import Row, Side, Work, compare
 import metarl
 from metarl import seeding
 from metarl.agents.rl2 import RL2, RL2Options
+from metarl.envs.half_cheetah import HalfCheetah, HalfCheetahVelocity
+from metarl.envs.walkers import Walker2dBody
+from metarl.mujoco_simulation import Floats
+from metarl.mujoco_tasks import MujocoTasks, Values
+from metarl.priors import LogUniform, Prior
 from metarl.sb3 import TaskVecEnv
 from metarl.tasks import TaskDistribution, Tasks
-
-Make = Callable[[], "gymnasium.Env[Any, Any]"]
 
 
 def robots(sizes: Sizes, rounds: int, device: torch.device) -> Iterator[Row]:
     """MuJoCo families in one batch against gymnasium's environments in its two vector environments; random actions.
 
-    Half-cheetahs have one body and different goals; every walker has a body of its own, on all sides the same ones.
+    Half-cheetahs with one body and different goals; half-cheetahs and walkers each with a body of its own, on all
+    sides the same ones.
     gymnasium's environments live on from round to round: they are made before the first batch, for threads survive no
     fork.
     """
-    cheetahs, walkers = metarl.make("half-cheetah-velocity"), metarl.make("walker-2d-body")
-    bodies = walkers.sample(sizes.robots, seeding.generator(0, "bodies"))
-    originals: list[tuple[str, TaskDistribution, list[Make]]] = [
-        ("half-cheetahs", cheetahs, [partial(gymnasium.make, "HalfCheetah-v5", max_episode_steps=200)] * sizes.robots),
-        ("walkers, a body each", walkers, [partial(walker, bodies[i]) for i in range(sizes.robots)]),
+    families: list[tuple[str, str, MujocoTasks]] = [
+        ("half-cheetahs", "HalfCheetah-v5", HalfCheetahVelocity()),
+        ("half-cheetahs, a body each", "HalfCheetah-v5", HalfCheetahMass()),
+        ("walkers, a body each", "Walker2d-v5", Walker2dBody()),
     ]
-    for title, family, make in originals:
+    for title, original, family in families:
+        tasks = family.sample(sizes.robots, seeding.generator(0, "bodies"))
+        make = [partial(robot, original, family, tasks[i]) for i in range(sizes.robots)]
         theirs = {"SyncVectorEnv": SyncVectorEnv(make), "AsyncVectorEnv": AsyncVectorEnv(make)}
         sides = [Side(name, partial(_original, envs, sizes), reference=True) for name, envs in theirs.items()]
         sides.append(Side("metarl", partial(_batch, family, sizes, device)))
@@ -67,15 +73,34 @@ def robot_training(sizes: Sizes, rounds: int, device: torch.device) -> Iterator[
     yield compare(f"training: {sizes.training_robots} half-cheetahs", sides, rounds, device)
 
 
-def walker(body: Tasks) -> "gymnasium.Env[Any, Any]":
-    """gymnasium's walker with the body of this task."""
-    env = gymnasium.make("Walker2d-v5", max_episode_steps=200)
+@final
+@dataclass(frozen=True)
+class HalfCheetahMass(HalfCheetah):
+    """Half-cheetahs that run forward; each part of each has a mass of its own."""
+
+    @property
+    def name(self) -> str:
+        return "half-cheetah-mass-v1"
+
+    def priors(self, split: str) -> Mapping[str, Prior]:
+        parts = np.ones(self.model.nbody - 1)  # body 0 is the world
+        return {"mass": LogUniform(0.5 * parts, 2 * parts)}
+
+    def model_fields(self, task: Values) -> dict[str, Floats]:
+        mass = np.tile(self.model.body_mass, (len(task["mass"]), 1))
+        mass[:, 1:] *= task["mass"]
+        return {"body_mass": mass}
+
+    def paid(self, velocity: Floats, task: Values) -> Floats:
+        return velocity
+
+
+def robot(original: str, family: MujocoTasks, task: Tasks) -> "gymnasium.Env[Any, Any]":
+    """gymnasium's robot with the body of this task."""
+    env = gymnasium.make(original, max_episode_steps=200)
     inner: Any = env.unwrapped
-    mass, inertia, friction, damping = (body[name][0].numpy() for name in ("mass", "inertia", "friction", "damping"))
-    inner.model.body_mass[1:] *= mass
-    inner.model.body_inertia[1:] *= inertia[:, None]
-    inner.model.geom_friction[:] *= friction[:, None]
-    inner.model.dof_damping[:] *= damping
+    for name, value in family.model_fields({key: value.numpy() for key, value in task.parameters.items()}).items():
+        getattr(inner.model, name)[:] = value[0]
     mujoco.mj_setConst(inner.model, inner.data)
     return env
 

@@ -5,12 +5,13 @@
 
 Three agents learn from the same number of environment steps: RL² with its own options; Stable-Baselines3's PPO in
 tasks that change at every episode and are not shown (domain randomisation); and the same PPO with the task in its
-observation (the oracle). Then each plays the same trials of unseen tasks. A stopped run of RL² goes on when its command
-is repeated.
+observation (the oracle). Then each plays the same trials of unseen tasks twice, with its most likely actions and with
+drawn ones; the table shows what does better. A stopped run of RL² goes on when its command is repeated.
 """
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 import tyro
 from finished_run import finished_run
+from gymnasium import spaces
 from known_names import refuse_unknown
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecNormalize
@@ -29,6 +31,7 @@ import metarl
 from metarl.agent import AdaptivePolicy
 from metarl.agents.model_policy import ModelPolicy, TaskModelPolicy
 from metarl.agents.rl2 import RL2, RL2Options
+from metarl.progress import StepProgress
 from metarl.results import write_atomically
 from metarl.runs import RunConfig
 from metarl.sb3 import TaskVecEnv
@@ -48,6 +51,7 @@ FAMILIES = {
 # One recipe of PPO for all families, with normalised observations and rewards, which it needs in some of them.
 PPO_OPTIONS: dict[str, Any] = {"n_steps": 512, "batch_size": 256, "n_epochs": 10, "learning_rate": 3e-4}
 ENVIRONMENTS = 16
+Play = Callable[[int, bool], AdaptivePolicy]  # how many tasks, and whether the most likely actions are taken
 
 
 @dataclass(frozen=True)
@@ -82,39 +86,56 @@ def run(name: str, method: Method, experiment: Experiment, seed: int) -> None:
     """Train one agent, let it play unseen tasks, and write its returns."""
     place, steps = FAMILIES[name]
     steps, family = experiment.steps or steps, metarl.make(place)
-    start = time.perf_counter()
-    if method == "rl2":
-        policy, seconds = _rl2(name, place, steps, seed, experiment.num_tasks)
-    else:
-        policy = _ppo(family, steps, seed, experiment.num_tasks, method == "oracle")
-        seconds = time.perf_counter() - start
-    result = metarl.evaluate(policy, family.split("test"), experiment.num_tasks, seed=1000 + seed, progress=True)
+    play, seconds = _rl2(name, place, steps, seed) if method == "rl2" else _ppo(family, steps, seed, method == "oracle")
+    returns = {}
+    for deterministic in (True, False):
+        policy = play(experiment.num_tasks, deterministic)
+        result = metarl.evaluate(policy, family.split("test"), experiment.num_tasks, seed=1000 + seed, progress=True)
+        returns["most likely" if deterministic else "drawn"] = np.asarray(result.returns).round(3)
+    actions = max(returns, key=lambda which: float(returns[which].mean()))
     row = {
         "family": name,
         "method": method,
         "seed": seed,
         "steps": steps,
         "command": f"python experiments/gym_families.py {name} --methods {method} --seeds {seed} --steps {steps}",
-        "returns": np.asarray(result.returns).round(2).tolist(),
+        "actions": actions,
+        "returns": returns[actions].tolist(),
+        "means": {which: values.mean(0).round(3).tolist() for which, values in returns.items()},
         "seconds": round(seconds),
         "hardware": hardware(torch.device("cpu")),
     }
     write_atomically(RESULTS / f"gym-{name}-{method}-seed{seed}.json", json.dumps(row) + "\n")
-    print(f"{name}, {method}, seed {seed}: episodes {result.returns.mean(0).round(2).tolist()}", flush=True)
+    print(f"{name}, {method}, seed {seed}: episodes {row['means']}", flush=True)
 
 
-def _rl2(name: str, place: str, steps: int, seed: int, num_tasks: int) -> tuple[AdaptivePolicy, float]:
+def _rl2(name: str, place: str, steps: int, seed: int) -> tuple[Play, float]:
+    """How RL² plays, and the seconds of its training."""
     config = RunConfig("rl2", place, {}, seed, steps, asdict(RL2Options()))
     agent, seconds = finished_run(Path("runs") / "gym_families" / f"{name}-seed{seed}", config, RL2, "cpu")
-    return agent.policy(num_tasks, seed=seed), seconds
+    return partial(agent.policy, seed=seed), seconds
 
 
-def _ppo(family: TaskDistribution, steps: int, seed: int, num_tasks: int, told: bool) -> AdaptivePolicy:
-    vector = VecNormalize(TaskVecEnv(family, ENVIRONMENTS, seed=seed, show_task=told))
+def _ppo(family: TaskDistribution, steps: int, seed: int, told: bool) -> tuple[Play, float]:
+    """How PPO plays, told the task or not, and the seconds of its training."""
+    start = time.perf_counter()
+    vector = _normalised(TaskVecEnv(family, ENVIRONMENTS, seed=seed, show_task=told))
     kind = "MultiInputPolicy" if told else "MlpPolicy"
-    model = PPO(kind, vector, seed=seed, device="cpu", **PPO_OPTIONS).learn(steps, progress_bar=False)
-    play = partial(TaskModelPolicy if told else ModelPolicy, Normalised(model, vector))
-    return play(family, num_tasks)
+    model = PPO(kind, vector, seed=seed, device="cpu", **PPO_OPTIONS).learn(steps, callback=StepProgress())
+    policy = TaskModelPolicy if told else ModelPolicy
+
+    def play(num_tasks: int, deterministic: bool) -> AdaptivePolicy:
+        return policy(Normalised(model, vector), family, num_tasks, deterministic=deterministic)
+
+    return play, time.perf_counter() - start
+
+
+def _normalised(envs: TaskVecEnv) -> VecNormalize:
+    """Rewards scaled, and of the observations what has a scale."""
+    space = envs.observation_space
+    if isinstance(space, spaces.Dict):
+        return VecNormalize(envs, norm_obs_keys=[name for name, part in space.items() if isinstance(part, spaces.Box)])
+    return VecNormalize(envs, norm_obs=isinstance(space, spaces.Box))
 
 
 @final

@@ -54,8 +54,8 @@ class RL2Options:
     """Adam's step size at its highest; falls linearly to zero."""
     warmup: float = 0.02
     """Share of training over which the learning rate rises."""
-    discount_reach: float = 10.0
-    """Reach of the discount in trials: it is 1 - 1 / (reach * steps of a trial)."""
+    discount: float = 0.99
+    """Discount per step: rewards further away than 1 / (1 - discount) steps count little, and learning is quieter."""
     trace: float = 0.95
     """GAE's lambda."""
     clip: float = 0.2
@@ -79,10 +79,10 @@ class RL2Options:
         for name in ("width", "layers", "heads", "window", "batch_steps", "epochs", "minibatches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "clip", "max_gradient_norm", "discount_reach", "imitation_temperature"):
+        for name in ("learning_rate", "clip", "max_gradient_norm", "imitation_temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("trace", "warmup", "imitation", "growth"):
+        for name in ("discount", "trace", "warmup", "imitation", "growth"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         if self.memory not in ("transformer", "gru", "lstm"):
@@ -127,7 +127,7 @@ class RL2(Agent):
             self.actor,
             self.critic,
             self.trial_steps,
-            self.options.discount_reach,
+            self.options.discount,
             self.options.trace,
             self.options.clip,
             self.options.segment,

@@ -11,7 +11,6 @@ from metarl import losses
 from metarl.agents.in_context import Actor
 from metarl.critic import TrialCritic
 from metarl.returns import gae
-from metarl.schedules import factor_of_reach
 from metarl.trajectories import Context, Trajectories
 
 STEPS_AT_ONCE = 65_536  # valued in one forward, so that memory does not grow with the batch
@@ -40,7 +39,7 @@ class TrialPPO:
     actor: Actor
     critic: TrialCritic
     trial_steps: int  # of a whole trial
-    discount_reach: float  # of the discount, in trials
+    discount: float
     trace: float  # GAE's lambda
     clip: float
     segment: int | None  # steps through which gradients flow back; None: whole trials
@@ -55,8 +54,7 @@ class TrialPPO:
         time_left = (steps - torch.arange(steps, device=device)) / self.trial_steps
         context, tasks = trajectories.context(), trajectories.tasks.vector()
         value = self._values(context, time_left, tasks)
-        discount = factor_of_reach(self.discount_reach * steps)
-        advantage = gae(trajectories.rewards, value, discount, self.trace)
+        advantage = gae(trajectories.rewards, value, self.discount, self.trace)
         returns = advantage + value
         self.critic.update(returns)
         batch = Batch(

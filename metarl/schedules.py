@@ -15,8 +15,3 @@ def growing_steps(progress: float, steps: int, first: int, growth: float) -> int
         return steps
     doublings = math.ceil(math.log2(steps / first))
     return min(steps, first << int(doublings * progress / growth))
-
-
-def factor_of_reach(steps: float) -> float:
-    """The factor per step whose sum over all steps is `steps`: a discount that looks that far; 0 up to one step."""
-    return 1.0 - 1.0 / max(1.0, steps)

@@ -1,6 +1,6 @@
 import pytest
 
-from metarl.schedules import factor_of_reach, growing_steps, linear_decay
+from metarl.schedules import growing_steps, linear_decay
 
 
 def test_linear_decay_rises_then_falls_to_zero() -> None:
@@ -17,8 +17,3 @@ def test_trials_double_until_they_are_whole(progress: float, steps: int) -> None
 def test_short_trials_and_no_growth_start_whole() -> None:
     assert growing_steps(0.0, 10, 15, 0.5) == 10
     assert growing_steps(0.0, 100, 10, 0.0) == 100
-
-
-def test_reach_is_the_sum_of_the_powers_of_its_factor() -> None:
-    assert sum(factor_of_reach(20) ** k for k in range(2000)) == pytest.approx(20)
-    assert factor_of_reach(0.5) == 0

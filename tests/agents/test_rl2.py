@@ -156,7 +156,7 @@ def test_checkpoints_of_something_else_are_refused(tmp_path: Path) -> None:
         ({"width": 0}, "width must be at least 1"),
         ({"segment": 0}, "segment"),
         ({"learning_rate": -1.0}, "learning_rate"),
-        ({"discount_reach": 0.0}, "discount_reach"),
+        ({"discount": 1.5}, "discount"),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, Any], message: str) -> None:

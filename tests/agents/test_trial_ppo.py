@@ -23,7 +23,7 @@ def ppo(segment: int | None = None, trace: float = 1.0) -> TrialPPO:
         torch.manual_seed(0)
         actor = Actor(BANDIT.observation_space, BANDIT.action_space, None, RecurrentMemory("gru", 8, 1), 8)
         critic = TrialCritic(BANDIT.observation_space, 8, None, 8)
-    return TrialPPO(actor, critic, trial_steps=12, discount_reach=10.0, trace=trace, clip=0.2, segment=segment)
+    return TrialPPO(actor, critic, trial_steps=12, discount=0.98, trace=trace, clip=0.2, segment=segment)
 
 
 def played(learner: TrialPPO) -> Trajectories:
@@ -52,8 +52,7 @@ def test_an_untaught_critic_leaves_all_discounted_rewards_to_explain() -> None:
     learner = ppo()
     trajectories = played(learner)
     batch, unexplained = learner.assess(trajectories, None)
-    discount = 1 - 1 / (10 * 6)
-    returns = torch.stack([trajectories.rewards[:, t:] @ discount ** torch.arange(6.0 - t) for t in range(6)], 1)
+    returns = torch.stack([trajectories.rewards[:, t:] @ 0.98 ** torch.arange(6.0 - t) for t in range(6)], 1)
     expected = (returns - returns.mean()) / returns.std(correction=0)
     torch.testing.assert_close(batch.target, expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(batch.advantage, losses.normalised(returns), atol=1e-5, rtol=1e-4)

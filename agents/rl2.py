@@ -18,7 +18,7 @@ from metarl.critic import TrialCritic
 from metarl.memory import Memory, RecurrentMemory, TransformerMemory
 from metarl.recall import Recall
 from metarl.rollouts import StochasticPolicy, collect
-from metarl.schedules import growing_steps, linear_decay
+from metarl.schedules import discount_reach, factor_of_reach, growing_steps, linear_decay
 from metarl.tasks import TaskDistribution
 from metarl.trajectories import Context, Trajectories
 from metarl.vector import TaskVectorEnv
@@ -54,8 +54,9 @@ class RL2Options:
     """Adam's step size at its highest; falls linearly to zero."""
     warmup: float = 0.02
     """Share of training over which the learning rate rises."""
-    discount: float = 0.99
-    """Discount per step: rewards further away than 1 / (1 - discount) steps count little, and learning is quieter."""
+    discount: float | None = None
+    """Discount per step; None: it reaches ten trials ahead, or, where a batch has fewer than 250 whole trials, 100
+    steps or a 250th of the batch if that is more: sums over few long trials are too noisy."""
     trace: float = 0.95
     """GAE's lambda."""
     clip: float = 0.2
@@ -82,9 +83,11 @@ class RL2Options:
         for name in ("learning_rate", "clip", "max_gradient_norm", "imitation_temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("discount", "trace", "warmup", "imitation", "growth"):
+        for name in ("trace", "warmup", "imitation", "growth"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        if self.discount is not None and not 0 <= self.discount <= 1:
+            raise ValueError(f"discount must lie in [0, 1] or be None, got {self.discount}")
         if self.memory not in ("transformer", "gru", "lstm"):
             raise ValueError(f"memory must be transformer, gru or lstm, got {self.memory!r}")
         if self.segment is not None and self.segment < 1:
@@ -127,7 +130,6 @@ class RL2(Agent):
             self.actor,
             self.critic,
             self.trial_steps,
-            self.options.discount,
             self.options.trace,
             self.options.clip,
             self.options.segment,
@@ -145,7 +147,7 @@ class RL2(Agent):
 
     def update(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
         trajectories, advice = self._collect(progress, on_step)
-        batch, value_error = self._ppo.assess(trajectories, advice)
+        batch, value_error = self._ppo.assess(trajectories, advice, self._discount(trajectories.num_steps))
         metrics = self._optimise(batch, progress)
         self.actor.update(trajectories)
         self.critic.observation.update(trajectories.observations)
@@ -192,6 +194,12 @@ class RL2(Agent):
             return self.trial_steps
         first = max(self.distribution.horizon, SHORTEST_TRIAL)
         return growing_steps(progress, self.trial_steps, first, self.options.growth)
+
+    def _discount(self, steps: int) -> float:
+        """The discount per step in trials of so many steps."""
+        if self.options.discount is not None:
+            return self.options.discount
+        return factor_of_reach(discount_reach(steps, self.trial_steps, self.options.batch_steps))
 
     def _optimise(self, batch: Batch, progress: float) -> dict[str, float]:
         """Epochs of minibatches of whole trials; returns the means of what was measured on the way."""

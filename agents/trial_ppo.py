@@ -39,13 +39,12 @@ class TrialPPO:
     actor: Actor
     critic: TrialCritic
     trial_steps: int  # of a whole trial
-    discount: float
     trace: float  # GAE's lambda
     clip: float
     segment: int | None  # steps through which gradients flow back; None: whole trials
 
     @torch.no_grad()
-    def assess(self, trajectories: Trajectories, advice: Tensor | None) -> tuple[Batch, float]:
+    def assess(self, trajectories: Trajectories, advice: Tensor | None, discount: float) -> tuple[Batch, float]:
         """What to learn from a batch, and the share of the returns' variance that the critic did not explain.
 
         Moves the critic's units towards those of the returns.
@@ -54,7 +53,7 @@ class TrialPPO:
         time_left = (steps - torch.arange(steps, device=device)) / self.trial_steps
         context, tasks = trajectories.context(), trajectories.tasks.vector()
         value = self._values(context, time_left, tasks)
-        advantage = gae(trajectories.rewards, value, self.discount, self.trace)
+        advantage = gae(trajectories.rewards, value, discount, self.trace)
         returns = advantage + value
         self.critic.update(returns)
         batch = Batch(

@@ -23,7 +23,7 @@ def ppo(segment: int | None = None, trace: float = 1.0) -> TrialPPO:
         torch.manual_seed(0)
         actor = Actor(BANDIT.observation_space, BANDIT.action_space, None, RecurrentMemory("gru", 8, 1), 8)
         critic = TrialCritic(BANDIT.observation_space, 8, None, 8)
-    return TrialPPO(actor, critic, trial_steps=12, discount=0.98, trace=trace, clip=0.2, segment=segment)
+    return TrialPPO(actor, critic, trial_steps=12, trace=trace, clip=0.2, segment=segment)
 
 
 def played(learner: TrialPPO) -> Trajectories:
@@ -33,7 +33,7 @@ def played(learner: TrialPPO) -> Trajectories:
 
 
 def assessed(learner: TrialPPO, advice: Tensor | None = None) -> Batch:
-    return learner.assess(played(learner), advice)[0]
+    return learner.assess(played(learner), advice, 0.98)[0]
 
 
 def gradients(learner: TrialPPO, batch: Batch, *parts: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,7 +51,7 @@ def test_an_untaught_critic_leaves_all_discounted_rewards_to_explain() -> None:
     """Before its first update the critic says zero, so with trace 1 advantage and target are both the returns."""
     learner = ppo()
     trajectories = played(learner)
-    batch, unexplained = learner.assess(trajectories, None)
+    batch, unexplained = learner.assess(trajectories, None, 0.98)
     returns = torch.stack([trajectories.rewards[:, t:] @ 0.98 ** torch.arange(6.0 - t) for t in range(6)], 1)
     expected = (returns - returns.mean()) / returns.std(correction=0)
     torch.testing.assert_close(batch.target, expected, atol=1e-5, rtol=1e-4)

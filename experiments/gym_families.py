@@ -3,7 +3,8 @@
     python experiments/gym_families.py pendulum acrobot --seeds 0 1
     python experiments/gym_families.py --table
 
-Three agents learn from the same number of environment steps: RL² with its own options; Stable-Baselines3's PPO in
+Three agents learn from the same number of environment steps: RL² with its own options but
+for the size of a batch, which is PPO's; Stable-Baselines3's PPO in
 tasks that change at every episode and are not shown (domain randomisation); and the same PPO with the task in its
 observation (the oracle). Then each plays the same trials of unseen tasks twice, with its most likely actions and with
 drawn ones; the table shows what does better. A stopped run of RL² goes on when its command is repeated.
@@ -51,6 +52,7 @@ FAMILIES = {
 # One recipe of PPO for all families, with normalised observations and rewards, which it needs in some of them.
 PPO_OPTIONS: dict[str, Any] = {"n_steps": 512, "batch_size": 256, "n_epochs": 10, "learning_rate": 3e-4}
 ENVIRONMENTS = 16
+RL2_OPTIONS = RL2Options(batch_steps=ENVIRONMENTS * PPO_OPTIONS["n_steps"])
 Play = Callable[[int, bool], AdaptivePolicy]  # how many tasks, and whether the most likely actions are taken
 
 
@@ -111,7 +113,7 @@ def run(name: str, method: Method, experiment: Experiment, seed: int) -> None:
 
 def _rl2(name: str, place: str, steps: int, seed: int) -> tuple[Play, float]:
     """How RL² plays, and the seconds of its training."""
-    config = RunConfig("rl2", place, {}, seed, steps, asdict(RL2Options()))
+    config = RunConfig("rl2", place, {}, seed, steps, asdict(RL2_OPTIONS))
     agent, seconds = finished_run(Path("runs") / "gym_families" / f"{name}-seed{seed}", config, RL2, "cpu")
     return partial(agent.policy, seed=seed), seconds
 

@@ -43,7 +43,7 @@ class Cell:
     published: str
 
 
-RL2_OPTIONS = RL2Options(batch_steps=50_000)
+RL2_OPTIONS = RL2Options()
 MAML_OPTIONS = MAMLOptions(width=100)
 CELLS = {
     "rl2-velocity": Cell("half-cheetah-velocity", RL2_OPTIONS, 20_000_000, "-60 in the second episode (aim)"),

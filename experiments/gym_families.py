@@ -3,11 +3,11 @@
     python experiments/gym_families.py pendulum acrobot --seeds 0 1
     python experiments/gym_families.py --table
 
-Three agents learn from the same number of environment steps: RL² with its own options but
-for the size of a batch, which is PPO's; Stable-Baselines3's PPO in
-tasks that change at every episode and are not shown (domain randomisation); and the same PPO with the task in its
-observation (the oracle). Then each plays the same trials of unseen tasks twice, with its most likely actions and with
-drawn ones; the table shows what does better. A stopped run of RL² goes on when its command is repeated.
+Three agents learn from the same number of environment steps: RL² with its own options but for the size of a batch, as
+large as PPO's; Stable-Baselines3's PPO in tasks that change at every episode and are not shown (domain
+randomisation); and the same PPO with the task in its observation (the oracle). Then each plays the same trials of
+unseen tasks twice, with its most likely actions and with drawn ones; the table shows what does better. A stopped run
+of RL² goes on when its command is repeated.
 """
 
 import json

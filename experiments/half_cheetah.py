@@ -5,10 +5,11 @@
 
 MAML trains for one inner step of .1 on 40 tasks with 20 episodes before and after it, and is tested with up to three,
 the later ones of .05, 20 episodes before each; its actions are drawn. RL² trains for trials of two episodes and is
-tested in three. A stopped run goes on when its command is repeated.
+tested in three. A stopped run goes on when its command is repeated. `--table` also draws docs/half-cheetah.png.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import tyro
 from finished_run import finished_run
+from half_cheetah_figure import half_cheetah_figure
 from known_names import refuse_unknown
 from numpy.typing import NDArray
 from timing import hardware
@@ -24,32 +26,36 @@ import metarl
 from metarl.agents.maml import MAML
 from metarl.agents.maml_options import MAMLOptions
 from metarl.agents.rl2 import RL2, RL2Options
+from metarl.figures import save_figure
 from metarl.results import write_atomically
 from metarl.runs import Run, RunConfig
 
 RESULTS = Path(__file__).parent / "results"
 STEP_TEST: dict[str, Any] = {"inner_rates": (0.1, 0.05), "test_rollouts": 20, "test_steps": 3}
+FIGURE = Path(__file__).parents[1] / "docs" / "half-cheetah.png"
+# Finn et al. 2017, after 0 to 3 gradient steps, and their policies that are told the goal
+PUBLISHED = {"velocity": (-129.5, -78.6, -66.6, -60.8), "direction": (-50.7, 293.2, 313.5, 315.7)}
+ORACLE = {"velocity": -54.5, "direction": 442.7}
 POINTS = 100  # of a learning curve that are kept
 Returns = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One row of the table: who learns what, for how long, and the published numbers."""
+    """One row of the table: who learns what, and for how long."""
 
     family: str
     options: RL2Options | MAMLOptions
     steps: int
-    published: str
 
 
 RL2_OPTIONS = RL2Options()
 MAML_OPTIONS = MAMLOptions(width=100)
 CELLS = {
-    "rl2-velocity": Cell("half-cheetah-velocity", RL2_OPTIONS, 20_000_000, "-60 in the second episode (aim)"),
-    "rl2-direction": Cell("half-cheetah-direction", RL2_OPTIONS, 20_000_000, ""),
-    "maml-velocity": Cell("half-cheetah-velocity", MAML_OPTIONS, 64_000_000, "-129.5, -78.6, -66.6, -60.8"),
-    "maml-direction": Cell("half-cheetah-direction", MAML_OPTIONS, 64_000_000, "-50.7, 293.2, 313.5, 315.7"),
+    "rl2-velocity": Cell("half-cheetah-velocity", RL2_OPTIONS, 20_000_000),
+    "rl2-direction": Cell("half-cheetah-direction", RL2_OPTIONS, 20_000_000),
+    "maml-velocity": Cell("half-cheetah-velocity", MAML_OPTIONS, 64_000_000),
+    "maml-direction": Cell("half-cheetah-direction", MAML_OPTIONS, 64_000_000),
 }
 
 
@@ -66,7 +72,7 @@ class Experiment:
     device: str = "auto"
     """auto, cpu or cuda."""
     table: bool = False
-    """Print the table of what is in experiments/results/."""
+    """Print and draw what is in experiments/results/."""
 
 
 def main(experiment: Experiment) -> None:
@@ -76,6 +82,7 @@ def main(experiment: Experiment) -> None:
             run_cell(name, experiment, seed)
     if experiment.table:
         print(table())
+        save_figure(half_cheetah_figure(results(), PUBLISHED, ORACLE), FIGURE)
 
 
 def run_cell(name: str, experiment: Experiment, seed: int) -> None:
@@ -119,26 +126,35 @@ def after_episodes(agent: RL2, tasks: int = 200) -> Returns:
 
 
 def curve(run: Run) -> list[list[float]]:
-    """Steps and the return in training, of a trial (RL²) or of an episode after adaptation (MAML), of a few updates."""
+    """Steps and the return of an episode in training, in whole trials (RL²) or after adaptation, of a few updates."""
     rows = run.progress()
-    column = "rollout/return_adapted" if "rollout/return_adapted" in rows[0] else "rollout/trial_return"
-    kept = np.linspace(0, len(rows) - 1, min(POINTS, len(rows))).round().astype(int)
-    return [[rows[i]["time/total_timesteps"], round(rows[i][column], 2)] for i in kept]
+    kept = [rows[i] for i in np.linspace(0, len(rows) - 1, min(POINTS, len(rows))).round().astype(int)]
+    return [[row["time/total_timesteps"], round(_episode_return(row), 2)] for row in kept]
+
+
+def _episode_return(row: Mapping[str, float]) -> float:
+    """Episodes of half-cheetahs all have 200 steps."""
+    if "rollout/return_adapted" in row:
+        return row["rollout/return_adapted"]
+    return row["rollout/trial_return"] * 200 / row["rollout/trial_steps"]
 
 
 def table() -> str:
-    """A Markdown table of all results, one line a run."""
-    title = (
-        "| agent and family | seed | return by episode (RL²) or gradient steps (MAML) | steps | minutes | published |"
-    )
-    lines = [title, "|" + "---|" * 6]
-    for name, cell in CELLS.items():
-        for file in sorted(RESULTS.glob(f"half-cheetah-{name}-seed*.json")):
-            row = json.loads(file.read_text())
-            means = ", ".join(f"{m:.1f} ± {e:.1f}" for m, e in zip(row["mean"], row["error"], strict=True))
-            budget = f"{row['steps']:,} | {row['seconds'] / 60:.0f}"
-            lines.append(f"| {name} | {row['seed']} | {means} | {budget} | {cell.published} |")
+    """A Markdown table of all results, one line a run, and the published ones."""
+    lines = ["| agent and family | seed | return by episode (RL²) or gradient steps (MAML) | steps | minutes |"]
+    lines.append("|" + "---|" * 5)
+    for row in results():
+        means = ", ".join(f"{m:.1f} ± {e:.1f}" for m, e in zip(row["mean"], row["error"], strict=True))
+        lines.append(f"| {row['cell']} | {row['seed']} | {means} | {row['steps']:,} | {row['seconds'] / 60:.0f} |")
+    for goal, published in PUBLISHED.items():
+        lines.append(f"| MAML, {goal}, Finn et al. 2017 | | {', '.join(map(str, published))} | | |")
     return "\n".join(lines)
+
+
+def results() -> list[dict[str, Any]]:
+    """The rows of all result files, in the order of the cells."""
+    files = (file for name in CELLS for file in sorted(RESULTS.glob(f"half-cheetah-{name}-seed*.json")))
+    return [json.loads(file.read_text()) for file in files]
 
 
 if __name__ == "__main__":

@@ -28,6 +28,9 @@ from metarl.runs import RunConfig
 RESULTS = Path(__file__).parent / "results"
 PROTOCOL: dict[str, Any] = {"width": 100, "inner_steps": 2, "inner_rates": (0.5, 0.05), "rollouts": 20, "tasks": 40}
 TEST: dict[str, Any] = {"inner_rates": (0.5, 0.05, 0.025), "test_rollouts": 40, "test_steps": 3}
+# With sizes of the inner steps learned for each layer and step, as MAML++ and the code of ProMP's authors offer
+LEARNED = {f"{name}-per-layer": replace(RECIPES[name], update="per-layer") for name in ("maml-trpo", "promp")}
+METHODS = {**RECIPES, **LEARNED}
 PUBLISHED = "MAML-TRPO, Finn et al. 2017 | -40.41 | -11.68 | -3.33 | -3.23 |"
 
 
@@ -36,7 +39,8 @@ class Experiment:
     """Train methods of the MAML family and measure them, or print the table."""
 
     methods: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Which: maml-trpo, fomaml, promp, e-maml, anil, meta-sgd, cavia, reptile."""
+    """Which: maml-trpo, fomaml, promp, e-maml, anil, meta-sgd, cavia, reptile, maml-trpo-per-layer,
+    promp-per-layer."""
     seeds: tuple[int, ...] = (0,)
     """One run each."""
     iterations: int = 100
@@ -48,7 +52,7 @@ class Experiment:
 
 
 def main(experiment: Experiment) -> None:
-    refuse_unknown(experiment.methods, RECIPES, "methods")
+    refuse_unknown(experiment.methods, METHODS, "methods")
     for name in experiment.methods:
         for seed in experiment.seeds:
             run_method(name, experiment, seed)
@@ -58,7 +62,7 @@ def main(experiment: Experiment) -> None:
 
 def run_method(name: str, experiment: Experiment, seed: int) -> None:
     """Train one run to its end, measure it, and write its result."""
-    options = replace(RECIPES[name], **PROTOCOL)
+    options = replace(METHODS[name], **PROTOCOL)
     steps = experiment.iterations * iteration_steps(options)
     config = RunConfig("maml", "point-navigation", {}, seed, steps, asdict(options))
     folder = Path("runs") / "point_navigation" / f"{name}-seed{seed}"
@@ -100,7 +104,7 @@ def table() -> str:
     """A Markdown table of all results: mean over seeds after 0 to 3 steps, and the range of several seeds."""
     rows = [json.loads(file.read_text()) for file in sorted(RESULTS.glob("point-navigation-*-seed*.json"))]
     lines = ["| method | 0 steps | 1 | 2 | 3 | seeds | minutes each |", "|" + "---|" * 7]
-    for name in RECIPES:
+    for name in METHODS:
         runs = [row for row in rows if row["method"] == name]
         if runs:
             means = np.array([row["mean"] for row in runs])

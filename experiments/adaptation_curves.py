@@ -19,12 +19,12 @@ import tyro
 from adaptation_curves_figure import adaptation_curves_figure
 from finished_run import finished_run
 from known_names import refuse_unknown
-from point_navigation import PROTOCOL, TEST, iteration_steps
+from point_navigation import METHODS as MAML_METHODS
+from point_navigation import PROTOCOL, TEST, iteration_steps, test_options
 from timing import hardware
 
 from metarl.agent import Agent
 from metarl.agents.fine_tuning import FineTuningOptions
-from metarl.agents.maml_options import RECIPES
 from metarl.agents.rl2 import RL2Options
 from metarl.evaluation import Evaluation, evaluate
 from metarl.figures import save_figure
@@ -56,12 +56,12 @@ class Method:
     test: dict[str, Any] = field(default_factory=dict)  # options that differ in the test
 
 
-def maml(title: str, recipe: str) -> Method:
+def maml(title: str, name: str) -> Method:
     """Trained and tested as in experiments/point_navigation.py, in the same run folders."""
-    options = replace(RECIPES[recipe], **PROTOCOL)
+    options = replace(MAML_METHODS[name], **PROTOCOL)
     steps, block = MAML_ITERATIONS * iteration_steps(options), TEST["test_rollouts"]
     episodes = block * (TEST["test_steps"] + 1)
-    return Method(title, "maml", options, f"point_navigation/{recipe}", steps, episodes, block, TEST)
+    return Method(title, "maml", options, f"point_navigation/{name}", steps, episodes, block, test_options(options))
 
 
 def ppo(title: str, **test: Any) -> Method:
@@ -74,8 +74,8 @@ def ppo(title: str, **test: Any) -> Method:
 
 METHODS = {
     "rl2": Method("RL²", "rl2", RL2Options(), "adaptation_curves/rl2", RL2_STEPS, episodes=10, block=1),
-    "maml-trpo": maml("MAML", "maml-trpo"),
-    "promp": maml("ProMP", "promp"),
+    "maml-trpo": maml("MAML", "maml-trpo-per-layer"),
+    "promp": maml("ProMP", "promp-per-layer"),
     "fine-tuning": ppo("fine-tuning", adapts="all"),
     "fine-tuning-head": ppo("fine-tuning, last layer", adapts="head"),
     "scratch": ppo("PPO from scratch", pretrained=False),

@@ -88,10 +88,14 @@ def iteration_steps(options: MAMLOptions) -> int:
     return options.tasks * options.rollouts * 100 * (options.inner_steps + 1)
 
 
+def test_options(options: MAMLOptions) -> dict[str, Any]:
+    """What differs from training in the test: sizes that are learned stay as they are."""
+    return TEST if options.update == "fixed" else {**TEST, "inner_rates": options.inner_rates}
+
+
 def returns_by_step(agent: MAML, goals: int = 40, seed: int = 1000) -> "np.ndarray[Any, np.dtype[np.float64]]":
     """Mean episode returns `[goals, 4]` before and after each of three gradient steps, on goals of the test split."""
-    learned = {} if agent.options.update == "fixed" else {"inner_rates": agent.options.inner_rates}
-    options = replace(agent.options, **{**TEST, **learned})
+    options = replace(agent.options, **test_options(agent.options))
     tested = MAML(agent.distribution, options, seed=agent.seed, device=agent.device)
     tested.load_state(agent.state(), "the trained agent")
     policy = tested.policy(goals, deterministic=False, seed=agent.seed)

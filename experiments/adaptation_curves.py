@@ -118,7 +118,7 @@ def measure(name: str, experiment: Experiment) -> dict[str, Any]:
     """Train one method if it is not yet, and let it live through trials on the test goals."""
     method = METHODS[name]
     agent, seconds = trained(method, experiment)
-    tested = type(agent)(agent.distribution, test_options(method), seed=agent.seed, device=agent.device)
+    tested = type(agent)(agent.distribution, options_in_test(method), seed=agent.seed, device=agent.device)
     tested.load_state(agent.state(), "the trained agent")
     policy = tested.policy(experiment.goals, deterministic=False, seed=experiment.seed)
     test, seed = agent.distribution.split("test"), 1000 + experiment.seed
@@ -143,7 +143,7 @@ def trained(method: Method, experiment: Experiment) -> tuple[Agent, float]:
     return finished_run(RUNS / f"{method.run}-seed{seed}", config, kind, experiment.device)
 
 
-def test_options(method: Method) -> Any:
+def options_in_test(method: Method) -> Any:
     """The agent's options as it lives through the test."""
     return replace(method.options, **method.test)
 
@@ -178,7 +178,7 @@ def limits() -> tuple[float, float]:
 def settings(name: str, experiment: Experiment) -> dict[str, Any]:
     """What decides a row of the results, as JSON gives it back."""
     method = METHODS[name]
-    options = json.loads(json.dumps(asdict(test_options(method))))
+    options = json.loads(json.dumps(asdict(options_in_test(method))))
     return {
         "agent": method.agent,
         "options": options,

@@ -72,7 +72,7 @@ def test_every_method_is_tested_for_whole_blocks_and_as_many_updates_as_lie_betw
         assert isinstance(method.options, agent.Options)
         assert method.episodes % method.block == 0
         if method.agent != "rl2":
-            tested = agent(metarl.make("point-navigation"), curves.test_options(method), device="cpu")
+            tested = agent(metarl.make("point-navigation"), curves.options_in_test(method), device="cpu")
             assert tested.trial_episodes == method.episodes
 
 

@@ -41,6 +41,7 @@ from metarl.tasks import TaskDistribution
 
 RESULTS = Path(__file__).parent / "results"
 Method = Literal["rl2", "randomised", "oracle"]
+METHODS: tuple[Method, ...] = get_args(Method)
 FAMILIES = {
     "cartpole": ("gym_family_definitions:cartpole", 1_000_000),
     "pendulum": ("gym_family_definitions:pendulum", 1_000_000),
@@ -62,7 +63,7 @@ class Experiment:
 
     families: tyro.conf.Positional[tuple[str, ...]] = ()
     """Which: cartpole, pendulum, acrobot, lunar-lander, frozen-lake, minigrid-hidden-goal."""
-    methods: tuple[Method, ...] = get_args(Method)
+    methods: tuple[Method, ...] = METHODS
     """Which agents."""
     seeds: tuple[int, ...] = (0,)
     """One run each."""
@@ -161,7 +162,7 @@ def table() -> str:
     """A Markdown table: mean return of a trial's first and last episode with 95 % intervals over tasks, all seeds."""
     lines = ["| family | agent | first episode | last episode | seeds | steps | minutes |", "|" + "---|" * 7]
     for name in FAMILIES:
-        for method in get_args(Method):
+        for method in METHODS:
             rows = [json.loads(file.read_text()) for file in sorted(RESULTS.glob(f"gym-{name}-{method}-seed*.json"))]
             if rows:
                 episodes = [_shown([np.array(row["returns"])[:, k] for row in rows]) for k in (0, -1)]

@@ -1,0 +1,57 @@
+"""Plugged-in families: the three agents train, play and are shown beside each other."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gymnasium import spaces
+
+import metarl
+from metarl.agents.rl2 import RL2Options
+from metarl.sb3 import TaskVecEnv
+
+
+@pytest.fixture(scope="module")
+def families(experiments: Any) -> Any:
+    return experiments("gym_families")
+
+
+@pytest.fixture
+def small(families: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """A few steps of training, in a folder of their own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(families, "RESULTS", tmp_path)
+    monkeypatch.setattr(families, "RL2_OPTIONS", RL2Options(width=8, layers=1, batch_steps=300))
+    monkeypatch.setattr(families, "PPO_OPTIONS", {"n_steps": 16, "batch_size": 64, "n_epochs": 1})
+    monkeypatch.setattr(families, "ENVIRONMENTS", 4)
+    return families
+
+
+def test_three_agents_play_the_same_trials(small: Any, tmp_path: Path) -> None:
+    small.main(small.Experiment(("frozen-lake",), steps=300, num_tasks=3))
+    rows = [json.loads((tmp_path / f"gym-frozen-lake-{name}-seed0.json").read_text()) for name in small.METHODS]
+    for row in rows:
+        assert len(row["returns"]) == 3
+        assert set(row["means"]) == {"most likely", "drawn"}
+        assert row["actions"] == max(row["means"], key=lambda which: sum(row["means"][which]))
+    table = small.table()
+    assert [line.split(" | ")[1] for line in table.splitlines()[2:]] == list(small.METHODS)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_what_has_no_scale_is_not_scaled(families: Any, told: bool) -> None:
+    vector = families._normalised(TaskVecEnv(metarl.make("frozen-lake"), 2, show_task=told))
+    seen = vector.reset()
+    assert vector.norm_reward
+    if told:
+        assert vector.norm_obs_keys == ["task"]
+        assert isinstance(vector.observation_space, spaces.Dict)
+    else:
+        assert not vector.norm_obs
+        assert seen.tolist() == [0, 0]  # lakes are entered at the first tile
+
+
+def test_unknown_families_are_named(families: Any) -> None:
+    with pytest.raises(SystemExit, match="moonlander"):
+        families.main(families.Experiment(("moonlander",)))

@@ -74,7 +74,7 @@ def ppo(title: str, **test: Any) -> Method:
 
 METHODS = {
     "rl2": Method("RL²", "rl2", RL2Options(), "adaptation_curves/rl2", RL2_STEPS, episodes=10, block=1),
-    "maml-trpo": maml("MAML", "maml-trpo-per-layer"),
+    "maml-trpo": maml("MAML", "maml-trpo"),
     "promp": maml("ProMP", "promp-per-layer"),
     "fine-tuning": ppo("fine-tuning", adapts="all"),
     "fine-tuning-head": ppo("fine-tuning, last layer", adapts="head"),

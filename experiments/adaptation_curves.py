@@ -37,6 +37,7 @@ RESULTS = Path(__file__).parent / "results" / "adaptation-curves.json"
 FIGURE = Path(__file__).parents[1] / "docs" / "point-navigation.png"
 FAMILY, RUNS = "point-navigation", Path("runs")
 MAML_ITERATIONS, RL2_STEPS = 100, 2_000_000
+RL2_OPTIONS = RL2Options(discount=0.9999)  # ten trials ahead; with the default, 100 steps, the last episode is at -3
 PRE_TRAINING_STEPS = 100_000  # the best of six lengths for what follows: longer, and it is too sure of standing still
 BLOCK, UPDATES = 40, 9  # of PPO: episodes in a task before each update, and updates in a trial
 
@@ -73,7 +74,7 @@ def ppo(title: str, **test: Any) -> Method:
 
 
 METHODS = {
-    "rl2": Method("RL²", "rl2", RL2Options(), "adaptation_curves/rl2", RL2_STEPS, episodes=10, block=1),
+    "rl2": Method("RL²", "rl2", RL2_OPTIONS, "adaptation_curves/rl2", RL2_STEPS, episodes=10, block=1),
     "maml-trpo": maml("MAML", "maml-trpo"),
     "promp": maml("ProMP", "promp-per-layer"),
     "fine-tuning": ppo("fine-tuning", adapts="all"),

@@ -31,11 +31,6 @@ class HalfCheetah(MujocoTasks):
         return np.concatenate([now.qpos[:, 1:], now.qvel], 1)
 
     @final
-    def place(self, now: Simulations) -> Floats:
-        along: Floats = now.qpos[:, 0]
-        return along
-
-    @final
     def reward(self, velocity: Floats, action: Floats, now: Simulations, task: Values) -> Floats:
         return self.paid(velocity, task) - EFFORT * squares(action)
 

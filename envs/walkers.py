@@ -58,11 +58,6 @@ class RandomBody(MujocoTasks):
         return np.concatenate([now.qpos[:, 1:], now.qvel.clip(-FASTEST, FASTEST)], 1)
 
     @final
-    def place(self, now: Simulations) -> Floats:
-        along: Floats = now.qpos[:, 0]
-        return along
-
-    @final
     def reward(self, velocity: Floats, action: Floats, now: Simulations, task: Values) -> Floats:
         return velocity + ~self.ended(now) - EFFORT * squares(action)
 

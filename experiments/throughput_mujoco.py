@@ -31,9 +31,8 @@ def robots(sizes: Sizes, rounds: int, device: torch.device) -> Iterator[Row]:
     """MuJoCo families in one batch against gymnasium's environments in its two vector environments; random actions.
 
     Half-cheetahs with one body and different goals; half-cheetahs and walkers each with a body of its own, on all
-    sides the same ones.
-    gymnasium's environments live on from round to round: they are made before the first batch, for threads survive no
-    fork.
+    sides the same ones. gymnasium's environments live on from round to round: they are made before the first batch,
+    for threads survive no fork.
     """
     families: list[tuple[str, str, MujocoTasks]] = [
         ("half-cheetahs", "HalfCheetah-v5", HalfCheetahVelocity()),

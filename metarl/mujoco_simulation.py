@@ -10,6 +10,8 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.extras import require
+
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Rows = NDArray[np.int64]
@@ -22,7 +24,7 @@ def load_model(path: str) -> Any:
 
     What MuJoCo says of the file becomes a Python warning; left alone, it would write a log into the current folder.
     """
-    mujoco, said = _mujoco(), list[str]()
+    mujoco, said = require("mujoco", "mujoco"), list[str]()
     before = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(said.append)
     try:
@@ -79,7 +81,7 @@ class Batched(Simulations):
     """`mujoco.batch.Batch`, which steps in C++ threads (in mujoco since 3.17)."""
 
     def __init__(self, model: Any, count: int, outputs: Sequence[str] = (), threads: int = 1) -> None:
-        self._mujoco = _mujoco()
+        self._mujoco = require("mujoco", "mujoco")
         self._batch = import_module("mujoco.batch").Batch(model, count, threads)
         self.qpos, self.qvel, self.ctrl = (self._batch.bind(name) for name in ("qpos", "qvel", "ctrl"))
         self._outputs: dict[str, Floats] = {name: self._batch.bind(name) for name in outputs}
@@ -119,11 +121,14 @@ class OneByOne(Simulations):
     """A loop over `mj_step`: the same numbers, slower."""
 
     def __init__(self, model: Any, count: int, outputs: Sequence[str] = ()) -> None:
-        self._mujoco = _mujoco()
+        self._mujoco = require("mujoco", "mujoco")
         self._models = [model] * count  # shared until one is changed
         self._own = [False] * count
         self._data = [self._mujoco.MjData(model) for _ in range(count)]
-        self._read = {name: np.stack([np.array(getattr(d, name)) for d in self._data]) for name in self._names(outputs)}
+        self._read = {
+            name: np.stack([np.array(getattr(d, name)) for d in self._data])
+            for name in ["qpos", "qvel", "ctrl", *outputs]
+        }
         self.qpos, self.qvel, self.ctrl = (self._read[name] for name in ("qpos", "qvel", "ctrl"))
         self._kinds = _diverged_kinds(self._mujoco)
 
@@ -163,9 +168,6 @@ class OneByOne(Simulations):
         self._mujoco.mj_forward(model, data)
         return model, data
 
-    def _names(self, outputs: Sequence[str]) -> list[str]:
-        return ["qpos", "qvel", "ctrl", *outputs]
-
     def _copy(self, row: int) -> None:
         for name, values in self._read.items():
             if name != "ctrl":
@@ -177,10 +179,3 @@ class OneByOne(Simulations):
 
 def _diverged_kinds(mujoco: Any) -> list[int]:
     return [int(getattr(mujoco.mjtWarning, kind)) for kind in DIVERGED]
-
-
-def _mujoco() -> Any:
-    try:
-        return import_module("mujoco")
-    except ModuleNotFoundError as error:
-        raise ImportError("this family needs mujoco: pip install 'metarl[mujoco]'") from error

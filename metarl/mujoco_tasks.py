@@ -56,12 +56,13 @@ class MujocoTasks(TaskDistribution):
         """Observations [n, ...]."""
 
     @abstractmethod
-    def place(self, now: Simulations) -> Floats:
-        """Where the robot is [n] or [n, 2]: what its velocity is measured on."""
-
-    @abstractmethod
     def reward(self, velocity: Floats, action: Floats, now: Simulations, task: Values) -> Floats:
         """Rewards [n] of a step: mean `velocity` over it, [n] or [n, 2], in m/s, and the `action` [n, nu] taken."""
+
+    def place(self, now: Simulations) -> Floats:
+        """Where the robot is [n] or [n, 2]: what its velocity is measured on. By default its first coordinate."""
+        along: Floats = now.qpos[:, 0]
+        return along
 
     def ended(self, now: Simulations) -> Flags:
         """Where [n] an episode ends because the robot fell."""

@@ -16,7 +16,8 @@ class StepProgress(BaseCallback):
 
     def _on_training_start(self) -> None:
         total = self.locals["total_timesteps"]
-        self._bar = tqdm(total=total, initial=self.model.num_timesteps, unit="step", unit_scale=True)
+        # The mean speed since the start: a recent one is that of the rollouts and forgets the updates between them.
+        self._bar = tqdm(total=total, initial=self.model.num_timesteps, unit="step", unit_scale=True, smoothing=0)
 
     def _on_step(self) -> bool:
         self._bar.update(self.model.num_timesteps - self._bar.n)

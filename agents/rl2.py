@@ -129,6 +129,7 @@ class RL2(Agent):
         self._ppo = TrialPPO(
             self.actor,
             self.critic,
+            distribution.horizon,
             self.trial_steps,
             self.options.trace,
             self.options.clip,
@@ -154,6 +155,7 @@ class RL2(Agent):
         return {
             "rollout/trial_return": trajectories.rewards.sum(1).mean().item(),
             "rollout/trial_steps": trajectories.num_steps,
+            "rollout/episode_return": trajectories.mean_episode_return(),
             "train/unexplained_variance": value_error,
             **metrics,
         }

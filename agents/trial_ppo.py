@@ -10,7 +10,7 @@ from torch import Tensor
 from metarl import losses
 from metarl.agents.in_context import Actor
 from metarl.critic import TrialCritic
-from metarl.returns import gae
+from metarl.returns import gae, trial_clock
 from metarl.trajectories import Context, Trajectories
 
 STEPS_AT_ONCE = 65_536  # valued in one forward, so that memory does not grow with the batch
@@ -27,7 +27,7 @@ class Batch:
     advantage: Tensor  # [B, T] mean 0, deviation 1
     target: Tensor  # [B, T] normalised value targets
     task_vector: Tensor  # [B, D]
-    time_left: Tensor  # [T] as a share of a whole trial
+    time_left: Tensor  # [B, T] as a share of a whole trial
     advice: Tensor | None  # [B, T, A] or [B, T, ...] what the expert would have done: imitate it; None: reinforce
 
 
@@ -38,6 +38,7 @@ class TrialPPO:
 
     actor: Actor
     critic: TrialCritic
+    horizon: int  # steps of the longest episode
     trial_steps: int  # of a whole trial
     trace: float  # GAE's lambda
     clip: float
@@ -47,13 +48,16 @@ class TrialPPO:
     def assess(self, trajectories: Trajectories, advice: Tensor | None, discount: float) -> tuple[Batch, float]:
         """What to learn from a batch, and the share of the returns' variance that the critic did not explain.
 
-        Moves the critic's units towards those of the returns.
+        A trial that is not over at its last step, since an episode ended early, is worth there what it was worth before
+        that step. Moves the critic's units towards those of the returns.
         """
-        steps, device = trajectories.num_steps, trajectories.rewards.device
-        time_left = (steps - torch.arange(steps, device=device)) / self.trial_steps
+        steps = trajectories.num_steps
+        before, after = trial_clock(trajectories.dones, self.horizon, steps)
+        time_left = (steps - before) / self.trial_steps
         context, tasks = trajectories.context(), trajectories.tasks.vector()
         value = self._values(context, time_left, tasks)
-        advantage = gae(trajectories.rewards, value, discount, self.trace)
+        discount_t = torch.where(after < steps, discount ** (after - before), 0.0)
+        advantage = gae(trajectories.rewards, value, discount_t, self.trace, value[:, -1])
         returns = advantage + value
         self.critic.update(returns)
         batch = Batch(
@@ -89,7 +93,7 @@ class TrialPPO:
         values = []
         for part in torch.split(torch.arange(num_trials, device=tasks.device), max(1, STEPS_AT_ONCE // steps)):
             memory, _, _ = self.actor(context[part])
-            values.append(self.critic(memory, context.observation[part], time_left, tasks[part]))
+            values.append(self.critic(memory, context.observation[part], time_left[part], tasks[part]))
         return self.critic.denormalised(torch.cat(values))
 
     def _losses(self, batch: Batch, part: Tensor, window: slice, past: Any) -> tuple[list[Tensor], Any]:
@@ -103,7 +107,7 @@ class TrialPPO:
             policy_loss = losses.clipped_surrogate(log_prob, old_log_prob, advantage, self.clip)
         else:
             policy_loss = self.actor.head.cross_entropy(parameters, batch.advice[part, window]).mean()
-        value = self.critic(memory, context.observation, batch.time_left[window], batch.task_vector[part])
+        value = self.critic(memory, context.observation, batch.time_left[part, window], batch.task_vector[part])
         return [
             policy_loss,
             losses.squared_error(value, batch.target[part, window]),

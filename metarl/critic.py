@@ -39,8 +39,8 @@ class TrialCritic(nn.Module):
         self.register_buffer("task_deviation", probe.std(0).clamp(min=1e-6))
 
     def forward(self, memory: Tensor, observation: Tensor, time_left: Tensor, task_vector: Tensor) -> Tensor:
-        """Normalised values [B, T]; `memory` [B, T, M], `time_left` [T] as a share of a trial, `task_vector` [B, D]."""
-        x = self.memory(memory.detach()) + self.observation(observation) + self.time(time_left[:, None])
+        """Normalised values [B, T]; `memory` [B, T, M], `time_left` [B, T] in trials, `task_vector` [B, D]."""
+        x = self.memory(memory.detach()) + self.observation(observation) + self.time(time_left[..., None])
         if self.task is not None:
             x = x + self.task((task_vector - self.task_mean) / self.task_deviation)[:, None]
         x = nn.functional.silu(self.hidden(nn.functional.silu(x)))

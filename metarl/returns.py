@@ -1,23 +1,25 @@
-"""Returns and advantages over whole trials."""
+"""Returns and advantages over whole trials, and the clock by which their episodes count."""
 
 import torch
 from torch import Tensor
 
 
-def discounted_returns(reward_t: Tensor, discount: float, final_value: Tensor | None = None) -> Tensor:
-    """G_t = reward_t + discount * G_{t+1} along the last axis, with G_T = `final_value` (default 0); same shape."""
+def discounted_returns(reward_t: Tensor, discount: float | Tensor, final_value: Tensor | None = None) -> Tensor:
+    """G_t = reward_t + discount_t * G_{t+1} along the last axis, with G_T = `final_value` (default 0); same shape."""
     following = torch.zeros_like(reward_t[..., 0]) if final_value is None else final_value
-    returns = torch.empty_like(reward_t)
+    returns, discount_t = torch.empty_like(reward_t), torch.as_tensor(discount).expand(reward_t.shape)
     for t in reversed(range(reward_t.shape[-1])):
-        following = reward_t[..., t] + discount * following
+        following = reward_t[..., t] + discount_t[..., t] * following
         returns[..., t] = following
     return returns
 
 
-def gae(reward_t: Tensor, value_t: Tensor, discount: float, trace: float, final_value: Tensor | None = None) -> Tensor:
+def gae(
+    reward_t: Tensor, value_t: Tensor, discount: float | Tensor, trace: float, final_value: Tensor | None = None
+) -> Tensor:
     """Generalised advantage estimates (Schulman et al. 2016, arXiv 1506.02438), along the last axis.
 
-    delta_t = reward_t + discount * value_{t+1} - value_t,  A_t = delta_t + discount * trace * A_{t+1}
+    delta_t = reward_t + discount_t * value_{t+1} - value_t,  A_t = delta_t + discount_t * trace * A_{t+1}
 
     The whole axis is one trial: advantages cross the ends of its episodes, because what is learned in one episode pays
     in the next. `final_value` is value_T: zero (the default) where the trial is over.
@@ -25,3 +27,17 @@ def gae(reward_t: Tensor, value_t: Tensor, discount: float, trace: float, final_
     last = torch.zeros_like(value_t[..., :1]) if final_value is None else final_value[..., None]
     value_tp1 = torch.cat([value_t[..., 1:], last], -1)
     return discounted_returns(reward_t + discount * value_tp1 - value_t, discount * trace)
+
+
+def trial_clock(done: Tensor, horizon: int, steps: int) -> tuple[Tensor, Tensor]:
+    """How much of a trial of `steps` steps is over, before and after each step `[B, T]`, `done` where episodes ended.
+
+    Each episode counts as its time limit, `horizon` steps: one that ends early is followed by nothing until its time is
+    up. Else ending it would be free where rewards are paid for staying, and worthless where they are paid for being
+    done, since the next episode starts at once. Episodes beyond the trial are those of a next one in the same task.
+    """
+    time = torch.arange(done.shape[1], device=done.device).expand(done.shape)
+    begins = torch.cat([torch.ones_like(done[:, :1]), done[:, :-1]], 1)
+    since = time - torch.where(begins, time, 0).cummax(1).values
+    before = ((begins.cumsum(1) - 1) * horizon + since) % steps
+    return before, torch.where(done, before - since + horizon, before + 1)

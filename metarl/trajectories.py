@@ -71,6 +71,11 @@ class Trajectories:
         """[B, T] true where an episode ended."""
         return self.terminated | self.truncated
 
+    def mean_episode_return(self) -> float:
+        """Of the episodes that ended; not a number if none did."""
+        complete = self.dones.flip(1).cumsum(1).flip(1) > 0
+        return ((self.rewards * complete).sum() / self.dones.sum()).item()
+
     def context(self) -> Context:
         """The context `[B, T, ...]` that an agent read before each action."""
         return trial_context(self.observations, self.actions, self.rewards, self.dones)

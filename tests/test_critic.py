@@ -13,7 +13,7 @@ def made(task_vectors: torch.Tensor | None) -> TrialCritic:
 def inputs() -> tuple[torch.Tensor, ...]:
     stream = torch.Generator().manual_seed(0)
     memory, task = torch.randn(4, 5, 8, generator=stream), torch.randn(4, 2, generator=stream)
-    return memory.requires_grad_(), torch.ones(4, 5, dtype=torch.int64), torch.linspace(1, 0.2, 5), task
+    return memory.requires_grad_(), torch.ones(4, 5, dtype=torch.int64), torch.linspace(1, 0.2, 5).expand(4, 5), task
 
 
 def test_new_units_do_not_move_predictions() -> None:

@@ -1,5 +1,7 @@
 """What PPO learns from a batch, against closed forms; gradients do not depend on how trials are cut."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -23,7 +25,7 @@ def ppo(segment: int | None = None, trace: float = 1.0) -> TrialPPO:
         torch.manual_seed(0)
         actor = Actor(BANDIT.observation_space, BANDIT.action_space, None, RecurrentMemory("gru", 8, 1), 8)
         critic = TrialCritic(BANDIT.observation_space, 8, None, 8)
-    return TrialPPO(actor, critic, trial_steps=12, trace=trace, clip=0.2, segment=segment)
+    return TrialPPO(actor, critic, horizon=BANDIT.horizon, trial_steps=12, trace=trace, clip=0.2, segment=segment)
 
 
 def played(learner: TrialPPO) -> Trajectories:
@@ -57,7 +59,7 @@ def test_an_untaught_critic_leaves_all_discounted_rewards_to_explain() -> None:
     torch.testing.assert_close(batch.target, expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(batch.advantage, losses.normalised(returns), atol=1e-5, rtol=1e-4)
     assert unexplained == pytest.approx(1)
-    torch.testing.assert_close(batch.time_left, torch.tensor([6, 5, 4, 3, 2, 1]) / 12)
+    torch.testing.assert_close(batch.time_left, (torch.tensor([6, 5, 4, 3, 2, 1]) / 12).expand(TRIALS, 6))
 
 
 def test_trials_valued_in_parts_have_the_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,6 +78,19 @@ def test_before_any_step_the_ratio_is_1() -> None:
     policy_loss, _, _, kl = learner.backward(batch, torch.arange(TRIALS), 0.01)
     assert float(policy_loss) == pytest.approx(0, abs=1e-6)  # minus the mean of the advantages
     assert float(kl) == pytest.approx(0, abs=1e-6)
+
+
+def test_what_is_lost_by_falling_is_lost() -> None:
+    """Staying pays one a step, and the next episode starts at once: only the clock makes a fall cost anything."""
+    learner = replace(ppo(), horizon=6, trial_steps=6)
+    terminated, never = torch.zeros(2, TRIALS, 6, dtype=torch.bool)
+    terminated[0, 1] = terminated[1:, -1] = True
+    trajectories = replace(played(learner), rewards=torch.ones(TRIALS, 6), terminated=terminated, truncated=never)
+    batch, _ = learner.assess(trajectories, None, 1.0)
+    torch.testing.assert_close(batch.time_left[0] * 6, torch.tensor([6.0, 5.0, 6.0, 5.0, 4.0, 3.0]))
+    returns = learner.critic.denormalised(batch.target)
+    torch.testing.assert_close(returns[0], torch.tensor([2.0, 1.0, 4.0, 3.0, 2.0, 1.0]))
+    torch.testing.assert_close(returns[1], torch.tensor([6.0, 5.0, 4.0, 3.0, 2.0, 1.0]))
 
 
 def test_gradients_of_parts_add_up() -> None:

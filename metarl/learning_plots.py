@@ -14,15 +14,13 @@ from metarl.tables import number
 Rows = Sequence[Mapping[str, float]]
 
 STEPS = "time/total_timesteps"
-TRIAL_STEPS = "rollout/trial_steps"
-RETURNS = ("rollout/trial_return", "rollout/return", "rollout/ep_rew_mean")  # names in use, the first wins
+RETURNS = ("rollout/episode_return", "rollout/return", "rollout/ep_rew_mean")  # names in use, the first wins
 
 
 @styled
 def learning_figure(runs: Mapping[str, Rows], column: str | None = None) -> Figure:
     """A column of the training logs over environment steps, one line a run; by default the return of the rollouts.
 
-    Where trials get longer in training their returns cannot be compared, so the reward per step is drawn instead.
     ValueError if no run has the column.
     """
     label, series = _series(runs, column)
@@ -71,18 +69,14 @@ def _series(runs: Mapping[str, Rows], column: str | None) -> tuple[str, dict[str
     """What the curves show, and for each run that logged it `[2, points]`: steps and values."""
     everything = [row for rows in runs.values() for row in rows]
     chosen = return_column(everything) if column is None else column
-    lengths = {row[TRIAL_STEPS] for row in everything if TRIAL_STEPS in row}
-    per_step = column is None and chosen == RETURNS[0] and len(lengths) > 1
-    needed = {STEPS, chosen, *([TRIAL_STEPS] if per_step else [])}
     series = {}
     for name, rows in runs.items():
-        whole = [row for row in rows if needed <= row.keys()]
+        whole = [row for row in rows if STEPS in row and chosen in row]
         if whole:
-            values = [row[chosen] / (row[TRIAL_STEPS] if per_step else 1) for row in whole]
-            series[name] = np.array([[row[STEPS] for row in whole], values])
+            series[name] = np.array([[row[STEPS] for row in whole], [row[chosen] for row in whole]])
     if not series:
         raise ValueError(f"no run logged {chosen!r} over {STEPS!r}")
-    return "reward per step" if per_step else chosen.rpartition("/")[2].replace("_", " "), series
+    return chosen.rpartition("/")[2].replace("_", " "), series
 
 
 def _float(text: str | None) -> float | None:

@@ -203,15 +203,15 @@ def test_policies_that_were_told_the_task_are_drawn_apart() -> None:
     assert "oracle (told the task)" in adaptation_table(both)
 
 
-def test_trials_that_get_longer_are_compared_by_the_step() -> None:
+def test_episodes_are_drawn_since_trials_get_longer() -> None:
     rows = [
-        {"time/total_timesteps": 100.0 * i, "rollout/trial_return": 6.0, "rollout/trial_steps": steps}
-        for i, steps in enumerate((15.0, 30.0, 60.0))
+        {"time/total_timesteps": 100.0 * i, "rollout/trial_return": 6.0 * i, "rollout/episode_return": 3.0}
+        for i in (1, 2, 4)
     ]
     figure = learning_plots.learning_figure({"run": rows})
-    assert np.asarray(figure.axes[0].lines[0].get_ydata()).tolist() == [0.4, 0.2, 0.1]
-    assert "reward per step" in texts(figure)
-    assert "trial return" in texts(learning_plots.learning_figure({"run": rows[:1]}))
+    assert np.asarray(figure.axes[0].lines[0].get_ydata()).tolist() == [3, 3, 3]
+    assert "episode return" in texts(figure)
+    assert "trial return" in texts(learning_plots.learning_figure({"run": rows}, "rollout/trial_return"))
 
 
 def test_labels_at_line_ends_keep_their_distance() -> None:

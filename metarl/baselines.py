@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from metarl.images import coarse, is_image
+from metarl.returns import gae
 from metarl.surrogates import episode_cumsum
 
 RIDGE = 1e-5
@@ -23,14 +24,7 @@ def episode_gae(reward_t: Tensor, value_t: Tensor, done: Tensor, discount: float
     Along the last axis; nothing follows where `done` or after the last step. With value 0 and trace 1 these are
     discounted returns, with trace 1 returns minus values (Schulman et al. 2016, arXiv 1506.02438).
     """
-    following = value = torch.zeros_like(reward_t[..., 0])
-    advantage = torch.empty_like(reward_t)
-    for t in reversed(range(reward_t.shape[-1])):
-        goes_on = (~done[..., t]).to(reward_t.dtype)
-        delta = reward_t[..., t] + discount * goes_on * value - value_t[..., t]
-        following = advantage[..., t] = delta + discount * trace * goes_on * following
-        value = value_t[..., t]
-    return advantage
+    return gae(reward_t, value_t, discount * (~done).to(reward_t.dtype), trace)
 
 
 def episode_returns(reward_t: Tensor, done: Tensor, discount: float) -> Tensor:

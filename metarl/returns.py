@@ -7,7 +7,7 @@ from torch import Tensor
 def discounted_returns(reward_t: Tensor, discount: float | Tensor, final_value: Tensor | None = None) -> Tensor:
     """G_t = reward_t + discount_t * G_{t+1} along the last axis, with G_T = `final_value` (default 0); same shape."""
     following = torch.zeros_like(reward_t[..., 0]) if final_value is None else final_value
-    returns, discount_t = torch.empty_like(reward_t), torch.as_tensor(discount).expand(reward_t.shape)
+    returns, discount_t = torch.empty_like(reward_t), discount * torch.ones_like(reward_t)
     for t in reversed(range(reward_t.shape[-1])):
         following = reward_t[..., t] + discount_t[..., t] * following
         returns[..., t] = following

@@ -23,6 +23,7 @@ from metarl.tasks import TaskDistribution
 from metarl.trajectories import Context, Trajectories
 from metarl.vector import TaskVectorEnv
 
+FEW_TRIALS = 100  # fewer in a batch make minibatches that are too noisy for a critic
 SHORTEST_TRIAL = 10  # steps of a training trial at the start of its growth, at least an episode
 
 
@@ -50,6 +51,10 @@ class RL2Options:
     """Passes over each batch."""
     minibatches: int = 8
     """Parts of whole trials into which a batch is cut, one gradient step each."""
+    critic_epochs: int | None = None
+    """Further passes of the critic alone over each batch, after the policy; None: 10 where trials are few, else 0."""
+    critic_minibatches: int = 32
+    """Parts of single steps, of all trials in any order, into which a batch is cut for them."""
     learning_rate: float = 2e-3
     """Adam's step size at its highest; falls linearly to zero."""
     warmup: float = 0.02
@@ -77,9 +82,12 @@ class RL2Options:
     """Steps through which gradients flow back (truncated backpropagation); None: whole trials."""
 
     def __post_init__(self) -> None:
-        for name in ("width", "layers", "heads", "window", "batch_steps", "epochs", "minibatches"):
+        sizes = ("width", "layers", "heads", "window", "batch_steps", "epochs", "minibatches", "critic_minibatches")
+        for name in sizes:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.critic_epochs is not None and self.critic_epochs < 0:
+            raise ValueError(f"critic_epochs must be at least 0 or None, got {self.critic_epochs}")
         for name in ("learning_rate", "clip", "max_gradient_norm", "imitation_temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
@@ -215,6 +223,7 @@ class RL2(Agent):
         for _ in range(options.epochs):
             order = torch.randperm(len(batch.old_log_prob), generator=stream, device=self.device)
             rows += [self._gradient_step(batch, part, entropy_weight) for part in order.chunk(options.minibatches)]
+        self._fit_critic(batch, stream)
         policy_loss, value_loss, entropy, kl = torch.stack(rows).mean(0).tolist()
         return {
             "train/policy_loss": policy_loss,
@@ -228,12 +237,33 @@ class RL2(Agent):
         """One step on the trials at `part`. Returns policy loss, value loss, entropy and KL [4]."""
         self.optimiser.zero_grad()
         measured = self._ppo.backward(batch, part, entropy_weight)
+        self._step(measured)
+        return measured
+
+    def _fit_critic(self, batch: Batch, stream: torch.Generator) -> None:
+        """Further epochs of the critic alone, on what the policy remembers after its update.
+
+        Minibatches of a few whole trials are too noisy for a critic; single steps are many, however few the trials.
+        """
+        epochs = self.options.critic_epochs
+        if epochs is None:
+            epochs = 10 if len(batch.target) < FEW_TRIALS else 0
+        if epochs == 0:
+            return
+        memory = self._ppo.remembered(batch.context)
+        for _ in range(epochs):
+            order = torch.randperm(batch.target.numel(), generator=stream, device=self.device)
+            for part in order.chunk(self.options.critic_minibatches):
+                self.optimiser.zero_grad()
+                self._step(self._ppo.backward_critic(batch, memory, part))
+
+    def _step(self, measured: Tensor) -> None:
+        """Move what has gradients along them; FloatingPointError, and nothing moves, if what was measured is broken."""
         if not torch.isfinite(measured).all():
             raise FloatingPointError(f"update {self.updates}: losses are not finite: {measured.tolist()}")
         nn.utils.clip_grad_norm_(self.actor.parameters(), self.options.max_gradient_norm)
         nn.utils.clip_grad_norm_(self.critic.parameters(), self.options.max_gradient_norm)
         self.optimiser.step()
-        return measured
 
     def _stream(self, name: str) -> torch.Generator:
         return seeding.generator(self.seed, name, self.updates, device=self.device)

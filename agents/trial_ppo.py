@@ -87,13 +87,31 @@ class TrialPPO:
             measured += share * torch.stack(terms).detach()
         return measured
 
+    @torch.no_grad()
+    def remembered(self, context: Context) -> Tensor:
+        """What the actor remembers `[B, T, M]`, computed some trials at a time."""
+        return torch.cat([self.actor(context[part])[0] for part in _parts(context.started)])
+
+    def backward_critic(self, batch: Batch, memory: Tensor, steps: Tensor) -> Tensor:
+        """Add the critic's gradients at single `steps` [N], counted trial by trial, which `memory` [B, T, M] remembers.
+
+        Returns the value loss.
+        """
+        at = (steps[:, None] // memory.shape[1], steps[:, None] % memory.shape[1])  # N trials of one step
+        value = self.critic(
+            memory[at], batch.context.observation[at], batch.time_left[at], batch.task_vector[at[0][:, 0]]
+        )
+        loss = losses.squared_error(value, batch.target[at])
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
     def _values(self, context: Context, time_left: Tensor, tasks: Tensor) -> Tensor:
         """Values `[B, T]` in units of reward, some trials at a time."""
-        num_trials, steps = context.started.shape
-        values = []
-        for part in torch.split(torch.arange(num_trials, device=tasks.device), max(1, STEPS_AT_ONCE // steps)):
-            memory, _, _ = self.actor(context[part])
-            values.append(self.critic(memory, context.observation[part], time_left[part], tasks[part]))
+        memory = self.remembered(context)
+        values = [
+            self.critic(memory[part], context.observation[part], time_left[part], tasks[part])
+            for part in _parts(context.started)
+        ]
         return self.critic.denormalised(torch.cat(values))
 
     def _losses(self, batch: Batch, part: Tensor, window: slice, past: Any) -> tuple[list[Tensor], Any]:
@@ -119,3 +137,8 @@ class TrialPPO:
 def _segments(steps: int, length: int | None) -> Iterator[slice]:
     for start in range(0, steps, length or steps):
         yield slice(start, min(start + (length or steps), steps))
+
+
+def _parts(started: Tensor) -> tuple[Tensor, ...]:
+    """Indices of some of the trials `[B, T]` at a time."""
+    return torch.split(torch.arange(len(started), device=started.device), max(1, STEPS_AT_ONCE // started.shape[1]))

@@ -49,7 +49,7 @@ class Cell:
     steps: int
 
 
-RL2_OPTIONS = RL2Options()
+RL2_OPTIONS = RL2Options(critic_epochs=0)  # results are older than these epochs
 MAML_OPTIONS = MAMLOptions(width=100)
 CELLS = {
     "rl2-velocity": Cell("half-cheetah-velocity", RL2_OPTIONS, 20_000_000),

@@ -156,7 +156,8 @@ def _ppo(make: Callable[[], VecEnv], sizes: Sizes, device: torch.device) -> Work
 
 
 def _rl2(family: TaskDistribution, memory: Any, sizes: Sizes, device: torch.device) -> Work:
-    agent = RL2(family, RL2Options(memory=memory, recall=False, batch_steps=sizes.training_steps), device=device)
+    options = RL2Options(memory=memory, recall=False, critic_epochs=0, batch_steps=sizes.training_steps)
+    agent = RL2(family, options, device=device)
 
     def work() -> int:
         agent.learn(sizes.training_steps)

@@ -118,6 +118,7 @@ def _rl2(size: Training, distribution: TaskDistribution, memory: Kind, device: t
         batch_steps=size.envs * size.steps,
         minibatches=size.minibatches,
         epochs=size.epochs,
+        critic_epochs=0,  # as its rival
         **WHOLE_TRIALS,
     )
     return _learning(RL2(distribution, options, device=device), size.updates * options.batch_steps)

@@ -21,6 +21,7 @@ FAMILIES = ["bernoulli-bandit", "tabular-mdp", "grid-navigation", "point-navigat
 
 def small(memory: str = "gru", **options: Any) -> RL2Options:
     defaults = {"memory": memory, "width": 16, "heads": 2, "batch_steps": 400, "minibatches": 2, "epochs": 2}
+    defaults |= {"critic_epochs": 2, "critic_minibatches": 4}
     return RL2Options(**{**defaults, **options})
 
 
@@ -50,6 +51,21 @@ def test_the_ratio_is_1_at_the_first_gradient_step_and_moves_after_it() -> None:
     later = made(epochs=4, minibatches=2, learning_rate=1e-2).update(0.5, lambda env: None)
     assert abs(first["train/approximate_kl"]) < 1e-7
     assert later["train/approximate_kl"] > 1e-5
+
+
+@pytest.mark.parametrize(
+    ("critic_epochs", "trials", "moved"),
+    [(3, 100, {"critic", "adam"}), (None, 99, {"critic", "adam"}), (None, 100, set())],
+)
+def test_epochs_of_the_critics_own_move_it_alone_and_are_the_default_where_trials_are_few(
+    critic_epochs: int | None, trials: int, moved: set[str]
+) -> None:
+    states = []
+    for epochs in (0, critic_epochs):
+        agent = made(critic_epochs=epochs, batch_steps=10 * trials)
+        agent.update(0.6, lambda env: None)
+        states.append(agent.state())
+    assert {name.split(".")[0] for name in states[0] if not torch.equal(states[0][name], states[1][name])} == moved
 
 
 def test_losses_that_are_not_finite_end_training_and_leave_the_weights_alone() -> None:
@@ -154,6 +170,8 @@ def test_checkpoints_of_something_else_are_refused(tmp_path: Path) -> None:
     [
         ({"memory": "rnn"}, "transformer, gru or lstm"),
         ({"width": 0}, "width must be at least 1"),
+        ({"critic_epochs": -1}, "critic_epochs must be at least 0 or None"),
+        ({"critic_minibatches": 0}, "critic_minibatches must be at least 1"),
         ({"segment": 0}, "segment"),
         ({"learning_rate": -1.0}, "learning_rate"),
         ({"discount": 1.5}, "discount"),

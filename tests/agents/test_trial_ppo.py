@@ -113,6 +113,19 @@ def test_segments_change_nothing_but_how_far_gradients_flow_back_in_the_actor() 
     assert not torch.allclose(flat_gradient(cut.actor), flat_gradient(learner.actor))
 
 
+def test_single_steps_teach_the_critic_what_whole_trials_teach_it() -> None:
+    """Parts of steps in any order add up to the gradients of whole trials, and leave the actor alone."""
+    learner, single = ppo(), ppo()
+    batch = assessed(learner)
+    value_loss, memory = learner.backward(batch, torch.arange(TRIALS), 0.01)[1], single.remembered(batch.context)
+    parts = torch.randperm(6 * TRIALS, generator=seeding.generator(0)).chunk(4)
+    measured = torch.stack([single.backward_critic(batch, memory, part) for part in parts])
+    torch.testing.assert_close(measured.mean(), value_loss)
+    torch.testing.assert_close(flat_gradient(single.critic) / 4, flat_gradient(learner.critic))
+    assert measured.std() > 1e-3
+    assert all(p.grad is None for p in single.actor.parameters())
+
+
 def test_advice_is_imitated_whatever_was_rewarded() -> None:
     """The policy loss is the cross-entropy to the advice: all of it on arm 2."""
     learner = ppo()

@@ -16,12 +16,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, final, get_args
+from typing import Any, final, get_args
 
 import numpy as np
 import torch
 import tyro
 from finished_run import finished_run
+from gym_families_figure import Method, gym_families_figure
 from gymnasium import spaces
 from known_names import refuse_unknown
 from stable_baselines3 import PPO
@@ -32,15 +33,16 @@ import metarl
 from metarl.agent import AdaptivePolicy
 from metarl.agents.model_policy import ModelPolicy, TaskModelPolicy
 from metarl.agents.rl2 import RL2, RL2Options
+from metarl.figures import save_figure
 from metarl.progress import StepProgress
 from metarl.results import write_atomically
 from metarl.runs import RunConfig
 from metarl.sb3 import TaskVecEnv
-from metarl.statistics import bootstrap_interval
+from metarl.statistics import Interval, bootstrap_interval
 from metarl.tasks import TaskDistribution
 
 RESULTS = Path(__file__).parent / "results"
-Method = Literal["rl2", "randomised", "oracle"]
+FIGURE = Path(__file__).parents[1] / "docs" / "gym-families.png"
 METHODS: tuple[Method, ...] = get_args(Method)
 FAMILIES = {
     "cartpole": ("gym_family_definitions:cartpole", 1_000_000),
@@ -72,7 +74,7 @@ class Experiment:
     num_tasks: int = 200
     """Unseen tasks to play."""
     table: bool = False
-    """Print the table of what is in experiments/results/."""
+    """Print the table of what is in experiments/results/, and draw it."""
 
 
 def main(experiment: Experiment) -> None:
@@ -83,6 +85,7 @@ def main(experiment: Experiment) -> None:
                 run(name, method, experiment, seed)
     if experiment.table:
         print(table())
+        save_figure(gym_families_figure(curves()), FIGURE)
 
 
 def run(name: str, method: Method, experiment: Experiment, seed: int) -> None:
@@ -159,21 +162,49 @@ class Normalised:
 
 
 def table() -> str:
-    """A Markdown table: mean return of a trial's first and last episode with 95 % intervals over tasks, all seeds."""
-    lines = ["| family | agent | first episode | last episode | seeds | steps | minutes |", "|" + "---|" * 7]
-    for name in FAMILIES:
-        for method in METHODS:
-            rows = [json.loads(file.read_text()) for file in sorted(RESULTS.glob(f"gym-{name}-{method}-seed*.json"))]
-            if rows:
-                episodes = [_shown([np.array(row["returns"])[:, k] for row in rows]) for k in (0, -1)]
-                minutes = np.mean([row["seconds"] for row in rows]) / 60
-                budget = f"{len(rows)} | {rows[0]['steps']:,} | {minutes:.0f}"
-                lines.append(f"| {name} | {method} | {' | '.join(episodes)} | {budget} |")
+    """A Markdown table: mean return of a trial's first and last episode with 95 % intervals over tasks, all seeds.
+
+    The gain is that of the last episode over domain randomisation in the same tasks from the same first states.
+    """
+    lines = ["| family | agent | first episode | last episode | gain | seeds | steps | minutes |", "|" + "---|" * 8]
+    for name, methods in curves().items():
+        for method, episodes in methods.items():
+            rows = results(name, method)
+            minutes = np.mean([row["seconds"] for row in rows]) / 60
+            budget = f"{len(rows)} | {rows[0]['steps']:,} | {minutes:.0f}"
+            shown = " | ".join([_shown(episodes[0]), _shown(episodes[-1]), gain(name, method)])
+            lines.append(f"| {name} | {method} | {shown} | {budget} |")
     return "\n".join(lines)
 
 
-def _shown(strata: list["np.ndarray[Any, np.dtype[np.float64]]"]) -> str:
-    interval = bootstrap_interval(strata, np.random.default_rng(0))
+def gain(name: str, method: Method) -> str:
+    """How much better the last episode is than domain randomisation's, over the seeds that both have."""
+    pairs = zip(results(name, method), results(name, "randomised"), strict=False)
+    better = [np.array(row["returns"])[:, -1] - np.array(other["returns"])[:, -1] for row, other in pairs]
+    if method == "randomised" or not better:
+        return ""
+    return _shown(bootstrap_interval(better, np.random.default_rng(0)))
+
+
+def curves() -> dict[str, dict[Method, list[Interval]]]:
+    """Returns of each episode of a trial with 95 % intervals over tasks, by family and method; what is measured."""
+    measured: dict[str, dict[Method, list[Interval]]] = {}
+    for name in FAMILIES:
+        for method in METHODS:
+            if seeds := [np.array(row["returns"]) for row in results(name, method)]:
+                measured.setdefault(name, {})[method] = [
+                    bootstrap_interval([returns[:, episode] for returns in seeds], np.random.default_rng(0))
+                    for episode in range(seeds[0].shape[1])
+                ]
+    return measured
+
+
+def results(name: str, method: Method) -> list[dict[str, Any]]:
+    """The result of every seed."""
+    return [json.loads(file.read_text()) for file in sorted(RESULTS.glob(f"gym-{name}-{method}-seed*.json"))]
+
+
+def _shown(interval: Interval) -> str:
     return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
 
 

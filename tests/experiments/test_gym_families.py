@@ -22,21 +22,24 @@ def small(families: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any
     """A few steps of training, in a folder of their own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(families, "RESULTS", tmp_path)
+    monkeypatch.setattr(families, "FIGURE", tmp_path / "families.png")
     monkeypatch.setattr(families, "RL2_OPTIONS", RL2Options(width=8, layers=1, batch_steps=300))
     monkeypatch.setattr(families, "PPO_OPTIONS", {"n_steps": 16, "batch_size": 64, "n_epochs": 1})
     monkeypatch.setattr(families, "ENVIRONMENTS", 4)
     return families
 
 
-def test_three_agents_play_the_same_trials(small: Any, tmp_path: Path) -> None:
+def test_three_agents_play_the_same_trials(small: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small.main(small.Experiment(("frozen-lake",), steps=300, num_tasks=3))
     rows = [json.loads((tmp_path / f"gym-frozen-lake-{name}-seed0.json").read_text()) for name in small.METHODS]
     for row in rows:
         assert len(row["returns"]) == 3
         assert set(row["means"]) == {"most likely", "drawn"}
         assert row["actions"] == max(row["means"], key=lambda which: sum(row["means"][which]))
-    table = small.table()
-    assert [line.split(" | ")[1] for line in table.splitlines()[2:]] == list(small.METHODS)
+    small.main(small.Experiment(table=True))
+    table = capsys.readouterr().out.splitlines()[-3:]
+    assert [line.split(" | ")[1] for line in table] == list(small.METHODS)
+    assert (tmp_path / "families.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("told", [False, True])

@@ -1,0 +1,42 @@
+"""The picture of plugged-in families: how each agent does from episode to episode of a trial in unseen tasks."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from metarl.figures import MUTED, SERIES, new_figure, styled
+from metarl.statistics import Interval
+
+Method = Literal["rl2", "randomised", "oracle"]
+STYLES: dict[Method, dict[str, Any]] = {
+    "rl2": {"label": "RL²", "color": SERIES[0], "marker": "o"},
+    "randomised": {"label": "PPO, domain randomisation", "color": SERIES[1], "marker": "s"},
+    "oracle": {"label": "PPO told the task", "color": MUTED, "marker": "^"},
+}
+COLUMNS = 3
+
+
+@styled
+def gym_families_figure(curves: Mapping[str, Mapping[Method, list[Interval]]]) -> Figure:
+    """A panel for each family; `curves[family][method]` are the returns of episodes with their intervals."""
+    lines = -(-len(curves) // COLUMNS)
+    figure = new_figure(9.0, 2.6 * lines + 0.3)
+    panels = figure.subplots(lines, COLUMNS, squeeze=False).ravel()
+    for axes in panels[len(curves) :]:
+        axes.set_axis_off()
+    for axes, (family, methods) in zip(panels, curves.items(), strict=False):
+        for method, episodes in methods.items():
+            value = [interval.value for interval in episodes]
+            below = [interval.value - interval.low for interval in episodes]
+            above = [interval.high - interval.value for interval in episodes]
+            axes.errorbar(range(1, len(value) + 1), value, (below, above), markersize=4, **STYLES[method])
+        axes.set_title(family)
+        axes.ticklabel_format(axis="y", useOffset=False)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    known = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(known.values(), known.keys(), loc="outside upper center", ncols=len(STYLES))
+    figure.supxlabel("episode of a trial in an unseen task", color=MUTED, fontsize=9.5)
+    figure.supylabel("return", color=MUTED, fontsize=9.5)
+    return figure

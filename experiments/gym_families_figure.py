@@ -32,6 +32,9 @@ def gym_families_figure(curves: Mapping[str, Mapping[Method, list[Interval]]]) -
             below = [interval.value - interval.low for interval in episodes]
             above = [interval.high - interval.value for interval in episodes]
             axes.errorbar(range(1, len(value) + 1), value, (below, above), markersize=4, **STYLES[method])
+        low, high = axes.get_ylim()
+        room = max(0.0, 0.02 * abs(high) - (high - low))  # what is equal shall look so
+        axes.set_ylim(low - room, high + room)
         axes.set_title(family)
         axes.ticklabel_format(axis="y", useOffset=False)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from metarl.networks import linear
 
 SMALLEST_CACHE = 16  # steps
+BLOCK = 256  # queries at a time where a trial is longer than the window: fewer waste less on keys out of reach
 
 # Shapes: B trials, T steps, H heads, D width, E = D / H width of a head, C capacity of the cache.
 
@@ -90,12 +91,28 @@ def attend(query: Tensor, key: Tensor, value: Tensor, window: int, past: Past | 
     steps = query.shape[2]
     if past is not None:
         key, value = torch.cat([past.keys, key], 2), torch.cat([past.values, value], 2)
-    plain = key.shape[2] == steps <= window
-    mask = None if plain else readable(steps, key.shape[2], window, query.device)
-    y = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=plain)
+    if key.shape[2] == steps <= window:
+        y = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+    else:
+        y = torch.cat(_blocks(query, key, value, window), 2)
     kept = slice(max(0, key.shape[2] - window + 1), None)
     before = 0 if past is None else past.steps
     return y, Past(key[:, :, kept].detach(), value[:, :, kept].detach(), before + steps)
+
+
+def _blocks(query: Tensor, key: Tensor, value: Tensor, window: int) -> list[Tensor]:
+    """Some consecutive queries at a time, each block with no more of the keys than it may read."""
+    steps, earlier, outputs = query.shape[2], key.shape[2] - query.shape[2], []
+    for start in range(0, steps, BLOCK):
+        end = min(start + BLOCK, steps)
+        read = slice(max(0, earlier + start + 1 - window), earlier + end)
+        mask = readable(end - start, read.stop - read.start, window, query.device)
+        outputs.append(
+            nn.functional.scaled_dot_product_attention(
+                query[:, :, start:end], key[:, :, read], value[:, :, read], attn_mask=mask
+            )
+        )
+    return outputs
 
 
 def attend_cached(query: Tensor, key: Tensor, value: Tensor, window: int, cache: KeyValueCache) -> Tensor:

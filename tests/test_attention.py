@@ -3,9 +3,16 @@ import math
 import pytest
 import torch
 
+from metarl import attention as attention_module
 from metarl.attention import Attention
 
 WIDTH, HEADS, STEPS = 16, 2, 21  # more steps than the smallest cache holds, so it grows
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that trials of these lengths take several."""
+    monkeypatch.setattr(attention_module, "BLOCK", 4)
 
 
 def made(window: int, device: str, seed: int = 0) -> Attention:
@@ -63,6 +70,17 @@ def test_segments_equal_whole_trials(window: int, device: str) -> None:
     second, past = attention(x[:, 8:13], past)
     third, _ = attention(x[:, 13:], past)
     torch.testing.assert_close(torch.cat([first, second, third], 1), attention(x)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_blocks_have_the_gradients_of_the_whole(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    gradients = []
+    for block in (4, STEPS):
+        monkeypatch.setattr(attention_module, "BLOCK", block)
+        attention, x = made(6, device), trials(device).requires_grad_()
+        attention(x)[0].square().sum().backward()
+        gradients.append((x.grad, attention.query_key_value.weight.grad))
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()

@@ -26,7 +26,8 @@ from metarl.runs import RunConfig
 
 RESULTS = Path(__file__).parent / "results"
 ENVIRONMENTS = {"reach": "reach-v3", "push": "push-v3"}
-OPTIONS = RL2Options(episodes=3, batch_steps=48_000)
+# Three layers that look back 512 steps each reach as far as a training trial: what was never seen is never read
+OPTIONS = RL2Options(episodes=3, batch_steps=48_000, window=512)
 LAYOUTS = 50
 
 

@@ -104,7 +104,8 @@ def run(name: str, method: Method, experiment: Experiment, seed: int) -> None:
         "method": method,
         "seed": seed,
         "steps": steps,
-        "command": f"python experiments/gym_families.py {name} --methods {method} --seeds {seed} --steps {steps}",
+        "command": f"python experiments/gym_families.py {name} --methods {method} --seeds {seed} --steps {steps} "
+        f"--num-tasks {experiment.num_tasks}",
         "actions": actions,
         "returns": returns[actions].tolist(),
         "means": {which: values.mean(0).round(3).tolist() for which, values in returns.items()},

@@ -23,8 +23,8 @@ Apply = Callable[["gymnasium.Env[Any, Any]", Parameters], "gymnasium.Env[Any, An
 class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """An unmodified environment in a task that `reset(options={"task": ...})` chooses and that then stays.
 
-    Observations are float32, uint8 images or integers from 0, Box actions are clipped, terminated and truncated never
-    coincide.
+    Observations are float32, uint8 images or integers from 0, Box actions are clipped and, where the environment wants
+    integers, rounded, terminated and truncated never coincide.
     Raises ValueError where reset or step return something else than gymnasium asks for, an observation or a reward is
     not finite or of a wrong kind or shape, or the spaces change with the task, naming step and task.
     """
@@ -104,7 +104,8 @@ class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     def _action(self, action: Any) -> Any:
         inner = self.env.action_space
         if isinstance(inner, spaces.Box):
-            return np.clip(np.asarray(action, inner.dtype), inner.low, inner.high)
+            values = np.clip(np.asarray(action).reshape(inner.shape), inner.low, inner.high)
+            return np.asarray(values if inner.dtype.kind == "f" else np.rint(values), inner.dtype)
         return np.asarray(action, inner.dtype)[()] + _start(inner)
 
     def _observation(self, observation: Any) -> Any:
@@ -162,11 +163,13 @@ def plain_space(space: spaces.Space[Any], role: str) -> spaces.Space[Any]:
     """The space as agents see it: a float32 Box, or Discrete and MultiDiscrete counted from 0.
 
     Observations of images stay uint8 (see `images.is_image`); those of Dict, Tuple and MultiBinary become vectors, as
-    `gymnasium.spaces.flatten` makes them.
+    `gymnasium.spaces.flatten` makes them, and so does a Box of a single number without an axis.
     Raises ValueError for any other kind, saying what to do.
     """
     if _is_flattened(space, role):
         space = spaces.flatten_space(space)
+    if isinstance(space, spaces.Box) and 0 in space.shape:
+        raise ValueError(f"the {role} space has no numbers in it: {space}; give it one that is always 0")
     if role == "observation" and is_image(space):
         return spaces.Box(space.low, space.high, dtype=np.uint8)
     if isinstance(space, spaces.Box):
@@ -181,6 +184,8 @@ def plain_space(space: spaces.Space[Any], role: str) -> spaces.Space[Any]:
 
 
 def _is_flattened(space: spaces.Space[Any], role: str) -> bool:
+    if isinstance(space, spaces.Box):
+        return space.shape == ()
     compound = isinstance(space, spaces.Dict | spaces.Tuple | spaces.MultiBinary)
     return compound and role == "observation" and space.is_np_flattenable
 

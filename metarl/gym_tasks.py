@@ -198,7 +198,7 @@ def _face(family: str, make: Make, steps: int | None, attributes: tuple[str, ...
         require_attributes(env, attributes)
         observation_space = plain_space(env.observation_space, "observation")
         action_space = plain_space(env.action_space, "action")
-        horizon = steps or (env.spec.max_episode_steps if env.spec is not None else None)
+        horizon = steps or _time_limit(env)
         if horizon is None:
             raise ValueError("the environment has no time limit: give steps=...")
         return Face(observation_space, action_space, horizon)
@@ -215,6 +215,13 @@ def _make(make: Make, render_mode: str | None, steps: int | None, **arguments: A
         )
     env = make(**arguments) if render_mode is None else make(render_mode=render_mode, **arguments)
     return env if steps is None else TimeLimit(env, steps)
+
+
+def _time_limit(env: "gymnasium.Env[Any, Any]") -> int | None:
+    """Steps after which an environment truncates, by its spec or, where it was never registered, by its TimeLimit."""
+    if env.spec is not None:
+        return env.spec.max_episode_steps
+    return env.get_wrapper_attr("_max_episode_steps") if env.has_wrapper_attr("_max_episode_steps") else None
 
 
 def _arguments(lows: tuple[tuple[str, Any], ...]) -> Parameters:

@@ -126,8 +126,10 @@ def _look(envs: "gymnasium.vector.VectorEnv[Any, Any, Any]", steps: int | None) 
     horizon = steps or (envs.spec.max_episode_steps if envs.spec is not None else None)
     if horizon is None:
         raise ValueError("the environments have no time limit: give steps=...")
-    space = envs.single_observation_space
-    observation_space = plain_space(space, "observation")
+    space, actions = envs.single_observation_space, envs.single_action_space
+    observation_space, action_space = plain_space(space, "observation"), plain_space(actions, "action")
     if observation_space.shape != space.shape:
         raise ValueError(f"observations of {space} must become vectors: gymnasium.wrappers.vector.FlattenObservation")
-    return Face(observation_space, plain_space(envs.single_action_space, "action"), horizon)
+    if action_space.shape != actions.shape:
+        raise ValueError(f"actions of {actions} have no axis: let the environments take a Box of shape (1,)")
+    return Face(observation_space, action_space, horizon)

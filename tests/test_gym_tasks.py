@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.wrappers import TimeLimit
 from torch import Tensor
 
 import metarl
@@ -176,6 +177,13 @@ class Spoken(gymnasium.Env[Any, Any]):
     action_space = spaces.Discrete(2)
 
 
+class Speechless(gymnasium.Env[Any, Any]):
+    """Has nothing to say."""
+
+    observation_space = spaces.Box(-1, 1, (0,))
+    action_space = spaces.Discrete(2)
+
+
 BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"parameters": {"mass": (0, np.inf)}}, "'mass' needs finite bounds"),
     ({"parameters": {"mass": (2, 1)}}, "'mass' needs finite bounds, low <= high"),
@@ -185,6 +193,7 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"make": "Pendulm-v1"}, "pendulum-physics-v1: the environment cannot be made: NameNotFound.*Did you mean: `Pend"),
     ({"make": lambda: dict[str, Any]()["key"]}, "the environment cannot be made: KeyError: 'key'"),
     ({"make": Counted}, "no time limit: give steps="),
+    ({"make": lambda: Speechless()}, "observation space has no numbers in it"),
     ({"num_episodes": 0}, "num_episodes >= 1"),
     ({"steps": 0}, "steps >= 1"),
     ({"workers": -1}, "workers >= 0"),
@@ -423,6 +432,50 @@ def test_compound_observations_become_vectors() -> None:
     observation, reward, *_ = env.step(torch.tensor([[1, 2], [1, 1]]))
     assert observation.tolist() == [[1, 1, 0, 0, 1], [0, 1, 0, 1, 0]]
     assert reward.tolist() == [2, 1]
+
+
+class Dial(gymnasium.Env[Any, Any]):
+    """A number to see and a number to choose, both without an axis: the wanted one is the task."""
+
+    observation_space = spaces.Box(-1, 1, ())
+    action_space: spaces.Box[Any] = spaces.Box(-1, 1, ())
+    wanted = 0.0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return np.float32(0), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action)
+        return np.asarray(action), -abs(float(action) - self.wanted), False, False, {}
+
+
+def test_numbers_without_an_axis_become_vectors_of_one() -> None:
+    dials = metarl.from_gym(Dial, {"wanted": (-1, 1)}, steps=4, num_episodes=2)
+    check_distribution(dials)
+    assert dials.observation_space == dials.action_space == spaces.Box(-1, 1, (1,), np.float32)
+    env = dials.vector_env(2)
+    env.set_tasks(dials.tasks(wanted=[0.5, -0.5]))
+    env.reset(seed=0)
+    observation, reward, *_ = env.step(torch.tensor([[0.5], [2.0]]))
+    assert observation.tolist() == [[0.5], [1.0]]
+    assert reward.tolist() == [0, -1.5]
+
+
+class Notches(Dial):
+    """Can only be turned by whole numbers."""
+
+    action_space: spaces.Box[Any] = spaces.Box(-3, 3, (), np.dtype(np.int8))
+
+
+def test_actions_are_rounded_where_integers_are_wanted() -> None:
+    env = metarl.from_gym(Notches, {"wanted": (-1, 1)}, steps=4).env()
+    env.reset(seed=0)
+    assert [env.step(np.array([action], np.float32))[0].item() for action in (0.7, -0.7, 9.0)] == [1, -1, 3]
+
+
+def test_the_time_limit_of_a_wrapper_is_the_horizon() -> None:
+    assert metarl.from_gym(lambda: TimeLimit(Dial(), 7), {"wanted": (-1, 1)}).horizon == 7
 
 
 def test_agents_turn_several_switches_at_once() -> None:

@@ -121,10 +121,10 @@ class FineTuning(Agent):
         """All that the updates learn from, and as much again after the last."""
         return self.options.episodes_per_update * (self.options.updates_per_trial + 1)
 
-    def policy(self, num_tasks: int, deterministic: bool = True, seed: int = 0) -> FineTunedPolicy:
+    def policy(self, num_tasks: int, deterministic: bool | None = None, seed: int = 0) -> FineTunedPolicy:
         """A policy whose tasks begin with what was learned so far, and with a new optimiser.
 
-        Until the last update of a trial it draws its actions, deterministic or not.
+        Until the last update of a trial it draws its actions, deterministic (None) or not.
         """
         options = self.options
         idle = TaskVecEnv(self.distribution, 1, device=self.device)  # says what the spaces are; never opened
@@ -138,7 +138,7 @@ class FineTuning(Agent):
             options.episodes_per_update,
             options.updates_per_trial,
             options.minibatches,
-            deterministic,
+            deterministic is not False,
             seed,
         )
         return FineTunedPolicy(tuning, self._initial(model, num_tasks, seed))

@@ -68,8 +68,9 @@ class MAML(Agent):
         problem = self._test_problem()
         return problem.rollouts * (problem.steps + 1)
 
-    def policy(self, num_tasks: int, deterministic: bool = True, seed: int = 0) -> GradientPolicy:
-        return GradientPolicy(self._test_problem(), num_tasks, deterministic, seed)
+    def policy(self, num_tasks: int, deterministic: bool | None = None, seed: int = 0) -> GradientPolicy:
+        """What was learned, in new tasks; before its steps it draws its actions, deterministic (None) or not."""
+        return GradientPolicy(self._test_problem(), num_tasks, deterministic is not False, seed)
 
     def attention_weights(self, context: Context) -> Tensor | None:
         return None

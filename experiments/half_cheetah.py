@@ -121,8 +121,8 @@ def after_steps(agent: MAML, tasks: int = 40) -> Returns:
 
 def after_episodes(agent: RL2, tasks: int = 200) -> Returns:
     """Returns `[tasks, 3]` of the episodes of trials in tasks of the test split."""
-    test = agent.distribution.split("test")
-    return np.asarray(metarl.evaluate(agent.policy(tasks), test, tasks, 3, 1000 + agent.seed, progress=True).returns)
+    policy, test = agent.policy(tasks, deterministic=True), agent.distribution.split("test")
+    return np.asarray(metarl.evaluate(policy, test, tasks, 3, 1000 + agent.seed, progress=True).returns)
 
 
 def curve(run: Run) -> list[list[float]]:

@@ -4,29 +4,35 @@
     python experiments/meta_world.py --table
 
 Training: trials of three episodes of 500 steps, from dense rewards. Test: the 50 other layouts, 13 episodes in each, of
-which the last three count; an episode succeeds if any of its steps does. A stopped run goes on when its command is
-repeated. Needs `metarl[metaworld]`, in an environment of its own: it pins MuJoCo to one version.
+which the last three count; an episode succeeds if any of its steps does. All of it twice, with the most likely actions
+and with drawn ones, as in training. A stopped run goes on when its command is repeated. Needs `metarl[metaworld]`, in
+an environment of its own: it pins MuJoCo to one version.
 """
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
 from finished_run import finished_run
 from known_names import refuse_unknown
+from meta_world_figure import STYLES, meta_world_figure
 from timing import hardware
 
 import metarl
 from metarl.agents.rl2 import RL2, RL2Options
 from metarl.envs.meta_world import ADAPTATION, ml1, success_rates
+from metarl.figures import save_figure
 from metarl.results import write_atomically
 from metarl.runs import RunConfig
+from metarl.statistics import Interval, bootstrap_interval
 
 RESULTS = Path(__file__).parent / "results"
+FIGURE = Path(__file__).parents[1] / "docs" / "meta-world.png"
 ENVIRONMENTS = {"reach": "reach-v3", "push": "push-v3"}
-# Three layers that look back 512 steps each reach as far as a training trial: what was never seen is never read
+# Recall and two layers that look back 512 steps each reach as far as a training trial: no more is ever read
 OPTIONS = RL2Options(episodes=3, batch_steps=48_000, window=512)
 LAYOUTS = 50
 
@@ -39,12 +45,12 @@ class Experiment:
     """Which: reach, push."""
     seeds: tuple[int, ...] = (0,)
     """One run each."""
-    steps: int = 4_000_000
+    steps: int = 3_000_000
     """Environment steps of training."""
     device: str = "auto"
     """auto, cpu or cuda."""
     table: bool = False
-    """Print the table of what is in experiments/results/."""
+    """Print the table of what is in experiments/results/, and draw it."""
 
 
 def main(experiment: Experiment) -> None:
@@ -54,6 +60,7 @@ def main(experiment: Experiment) -> None:
             run_environment(name, experiment, seed)
     if experiment.table:
         print(table())
+        save_figure(meta_world_figure(curves()), FIGURE)
 
 
 def run_environment(name: str, experiment: Experiment, seed: int) -> None:
@@ -62,40 +69,64 @@ def run_environment(name: str, experiment: Experiment, seed: int) -> None:
         "rl2", "meta-world-ml1", {"environment": ENVIRONMENTS[name]}, seed, experiment.steps, asdict(OPTIONS)
     )
     agent, seconds = finished_run(Path("runs") / "meta_world" / f"{name}-seed{seed}", config, RL2, experiment.device)
-    family = ml1(ENVIRONMENTS[name])
-    result = metarl.evaluate(
-        agent.policy(LAYOUTS), family.split("test"), LAYOUTS, ADAPTATION + 3, 1000 + seed, progress=True
-    )
-    assert result.success is not None
-    row = {
+    row: dict[str, Any] = {
         "environment": name,
         "seed": seed,
         "steps": agent.num_timesteps,
         "command": f"python experiments/meta_world.py {name} --seeds {seed} --steps {experiment.steps}",
-        "success": np.asarray(result.success, float).mean(0).round(4).tolist(),
-        "after_adaptation": success_rates(result, family)[ENVIRONMENTS[name]],
-        "returns": np.asarray(result.returns).mean(0).round(1).tolist(),
+        "drawn": measure(agent, ENVIRONMENTS[name], False, seed),
+        "most likely": measure(agent, ENVIRONMENTS[name], True, seed),
         "seconds": round(seconds),
         "hardware": hardware(agent.device),
     }
     write_atomically(RESULTS / f"meta-world-{name}-seed{seed}.json", json.dumps(row) + "\n")
-    print(f"{name}, seed {seed}: {row['success']}, after adaptation {row['after_adaptation']:.3f}")
+    rates = {actions: row[actions]["after_adaptation"] for actions in STYLES}
+    print(f"{name}, seed {seed}, success after adaptation: {rates}", flush=True)
+
+
+def measure(agent: RL2, environment: str, deterministic: bool, seed: int) -> dict[str, Any]:
+    """Success of each layout in each episode, success by the benchmark's protocol, and mean returns of episodes."""
+    family = ml1(environment)
+    policy = agent.policy(LAYOUTS, deterministic, seed)
+    result = metarl.evaluate(policy, family.split("test"), LAYOUTS, ADAPTATION + 3, 1000 + seed, progress=True)
+    return {
+        "success": np.asarray(result.success, int).tolist(),
+        "after_adaptation": success_rates(result, family)[environment],
+        "returns": np.asarray(result.returns).mean(0).round(1).tolist(),
+    }
 
 
 def table() -> str:
-    """A Markdown table of all results, one line a run."""
-    lines = [
-        "| environment | seed | success in episodes 1, 2, 3 | in the last three of 13 | steps | minutes |",
-        "|---|---|---|---|---|---|",
-    ]
-    for file in sorted(RESULTS.glob("meta-world-*.json")):
-        row = json.loads(file.read_text())
-        first = ", ".join(f"{rate:.2f}" for rate in row["success"][:3])
-        lines.append(
-            f"| {row['environment']} | {row['seed']} | {first} | {row['after_adaptation']:.2f} | {row['steps']:,} "
-            f"| {row['seconds'] / 60:.0f} |"
-        )
+    """A Markdown table of all results, one line for each way to act."""
+    lines = ["| environment | actions | success in episodes 1 to 13 | the last three | seed | steps | minutes |"]
+    lines.append("|" + "---|" * 7)
+    for row in results():
+        for actions in STYLES:
+            rates = ", ".join(f"{rate:.2f}" for rate in np.mean(row[actions]["success"], 0))
+            lines.append(
+                f"| {row['environment']} | {actions} | {rates} | {row[actions]['after_adaptation']:.2f} "
+                f"| {row['seed']} | {row['steps']:,} | {row['seconds'] / 60:.0f} |"
+            )
     return "\n".join(lines)
+
+
+def curves() -> dict[str, dict[str, list[Interval]]]:
+    """Success in each episode with 95 % intervals over layouts, by environment and way to act, all seeds."""
+    measured: dict[str, dict[str, list[Interval]]] = {}
+    for name in {row["environment"]: None for row in results()}:
+        for actions in STYLES:
+            seeds = [np.array(row[actions]["success"], float) for row in results() if row["environment"] == name]
+            measured.setdefault(name, {})[actions] = [
+                bootstrap_interval([success[:, episode] for success in seeds], np.random.default_rng(0))
+                for episode in range(ADAPTATION + 3)
+            ]
+    return measured
+
+
+def results() -> list[dict[str, Any]]:
+    """The result of every run: reach, then push."""
+    rows = [json.loads(file.read_text()) for file in sorted(RESULTS.glob("meta-world-*.json"))]
+    return sorted(rows, key=lambda row: list(ENVIRONMENTS).index(row["environment"]))
 
 
 if __name__ == "__main__":

@@ -92,8 +92,11 @@ class Agent(ABC):
         return self.distribution.episodes
 
     @abstractmethod
-    def policy(self, num_tasks: int, deterministic: bool = True, seed: int = 0) -> AdaptivePolicy:
-        """A policy that acts and adapts in `num_tasks` tasks at once with what was learned so far."""
+    def policy(self, num_tasks: int, deterministic: bool | None = None, seed: int = 0) -> AdaptivePolicy:
+        """A policy that acts and adapts in `num_tasks` tasks at once with what was learned so far.
+
+        Deterministic ones take the most likely actions, others draw them; None leaves that to the agent.
+        """
 
     @abstractmethod
     def update(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:

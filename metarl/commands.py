@@ -1,7 +1,7 @@
 """The commands of the command line but `train`; what takes long to import is imported where it is used."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -63,7 +63,7 @@ def evaluate(
     distribution: str | None = None,
     option: tuple[str, ...] = (),
     device: str = "auto",
-    stochastic: bool = False,
+    actions: Literal["most-likely", "drawn"] | None = None,
     alone: bool = False,
 ) -> int:
     """Let an agent, or a classical learner, adapt to tasks it has never seen, and print how well it did.
@@ -79,7 +79,7 @@ def evaluate(
         distribution: Task distribution of a classical learner; for a run, another one than it was trained on.
         option: Options of that task distribution as name=value, such as: arms=5 pulls=10
         device: auto (a GPU if there is one), cpu, cuda, cuda:1, ...
-        stochastic: Let the agent draw its actions instead of taking the most likely ones.
+        actions: How the agent acts; None: as suits it (rl2 draws continuous ones, takes the likeliest discrete).
         alone: Leave out the classical learners that otherwise stand beside an agent.
     """
     from metarl.measure import Trials, write_results
@@ -98,7 +98,8 @@ def evaluate(
     if num_episodes is None and distribution is None:
         num_episodes = agent.trial_episodes
     trials = Trials(family.split(split), num_tasks, num_episodes, seed, device)
-    ours = trials.play(trials.agent(agent, stochastic), run.config.agent)
+    deterministic = None if actions is None else actions == "most-likely"
+    ours = trials.play(trials.agent(agent, deterministic), run.config.agent)
     results = [ours, *([] if alone else trials.references())]
     print(adaptation_table(results))
     folder = run.path if distribution is None else run.path / family.name

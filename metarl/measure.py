@@ -63,8 +63,8 @@ class Trials:
         policy: AdaptivePolicy = learner(self.distribution, self.slots, **options)
         return policy
 
-    def agent(self, agent: Agent, stochastic: bool = False) -> AdaptivePolicy:
-        """The policy of `agent` for these trials; ValueError if it was made for other spaces."""
+    def agent(self, agent: Agent, deterministic: bool | None = None) -> AdaptivePolicy:
+        """The policy of `agent` for these trials (see `Agent.policy`); ValueError if it was made for other spaces."""
         for what in ("observation_space", "action_space"):
             mine, theirs = getattr(agent.distribution, what), getattr(self.distribution, what)
             if mine != theirs:
@@ -72,7 +72,7 @@ class Trials:
                     f"the agent was trained on {agent.distribution.name} with {what} {mine}; "
                     f"{self.distribution.name} has {theirs}"
                 )
-        return agent.policy(self.slots, deterministic=not stochastic, seed=self.seed)
+        return agent.policy(self.slots, deterministic=deterministic, seed=self.seed)
 
     def references(self) -> list[Evaluation]:
         """Every classical learner that suits the distribution."""

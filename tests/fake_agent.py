@@ -33,7 +33,7 @@ class FakeAgent(Agent):
     Options = FakeOptions
     weight = torch.zeros(4)
 
-    def policy(self, num_tasks: int, deterministic: bool = True, seed: int = 0) -> AdaptivePolicy:
+    def policy(self, num_tasks: int, deterministic: bool | None = None, seed: int = 0) -> AdaptivePolicy:
         return FirstAction(num_tasks)
 
     def update(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:

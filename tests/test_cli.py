@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from fake_agent import FakeAgent
 
+from metarl.agent import AdaptivePolicy
 from metarl.cli import main
 from metarl.launch import parse_options
 from metarl.runs import STEPS, Run
@@ -86,6 +87,20 @@ def test_evaluate_writes_into_the_run_folder(capsys: pytest.CaptureFixture[str])
     assert "gittins" in table
     assert "optimum (exact)" in table
     assert {"evaluation-test.json", "evaluation-test.png", "report.html"} <= {p.name for p in Path("a").iterdir()}
+
+
+def test_evaluate_leaves_it_to_the_agent_how_to_act_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained("a")
+    asked, policy = [], FakeAgent.policy
+
+    def record(self: FakeAgent, num_tasks: int, deterministic: bool | None = None, seed: int = 0) -> AdaptivePolicy:
+        asked.append(deterministic)
+        return policy(self, num_tasks, deterministic, seed)
+
+    monkeypatch.setattr(FakeAgent, "policy", record)
+    for choice in ([], ["--actions", "drawn"], ["--actions", "most-likely"]):
+        assert call("evaluate", "a", "--num-tasks", "5", "--alone", "--device", "cpu", *choice) == 0
+    assert asked[::2] == [None, False, True]  # in between, the trial that the report shows
 
 
 def test_evaluate_on_another_distribution_keeps_apart() -> None:

@@ -120,6 +120,21 @@ def test_policy_keeps_the_contract(memory: str) -> None:
     check_agent(made(memory), metarl.make("bernoulli-bandit"))
 
 
+@pytest.mark.parametrize(("name", "draws"), [("bernoulli-bandit", False), ("point-navigation", True)])
+def test_continuous_actions_are_drawn_unless_told_otherwise(name: str, draws: bool) -> None:
+    family = metarl.make(name)
+    agent = RL2(family, RL2Options(memory="gru", width=8), device="cpu")
+    env = family.vector_env(20)
+    env.set_tasks(family.sample(20, seeding.generator(0, "tasks")))
+    first = env.reset(seed=0)[0]
+
+    def differ(deterministic: bool | None) -> bool:
+        one, other = (agent.policy(20, deterministic, seed=seed).act(first) for seed in (0, 1))
+        return not torch.equal(one, other)
+
+    assert [differ(choice) for choice in (None, True, False)] == [draws, False, True]
+
+
 def test_after_a_soft_reset_the_policy_still_sees_how_the_episode_ended() -> None:
     agent = made(name="grid-navigation")
     env = agent.distribution.vector_env(3)

@@ -53,7 +53,7 @@ RL2_OPTIONS = RL2Options(critic_epochs=0)  # results are older than these epochs
 MAML_OPTIONS = MAMLOptions(width=100)
 CELLS = {
     "rl2-velocity": Cell("half-cheetah-velocity", RL2_OPTIONS, 20_000_000),
-    "rl2-direction": Cell("half-cheetah-direction", RL2_OPTIONS, 20_000_000),
+    "rl2-direction": Cell("half-cheetah-direction", RL2_OPTIONS, 10_000_000),
     "maml-velocity": Cell("half-cheetah-velocity", MAML_OPTIONS, 64_000_000),
     "maml-direction": Cell("half-cheetah-direction", MAML_OPTIONS, 64_000_000),
 }

@@ -31,8 +31,6 @@ def meta_world_figure(curves: Mapping[str, Mapping[str, Sequence[Interval]]]) ->
         axes.set_title(environment)
         axes.set_ylim(-0.02, 1.02)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(STYLES))
-    figure.supxlabel(
-        "episode of a trial in an unseen layout; those after the dotted line count", color=MUTED, fontsize=9.5
-    )
+    figure.supxlabel("episode in an unseen layout: ten to adapt, three that count", color=MUTED, fontsize=9.5)
     figure.supylabel("success", color=MUTED, fontsize=9.5)
     return figure

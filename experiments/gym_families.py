@@ -46,9 +46,10 @@ FIGURE = Path(__file__).parents[1] / "docs" / "gym-families.png"
 METHODS: tuple[Method, ...] = get_args(Method)
 FAMILIES = {
     "cartpole": ("gym_family_definitions:cartpole", 1_000_000),
-    "pendulum": ("gym_family_definitions:pendulum", 1_000_000),
+    "cartpole-wiring": ("gym_family_definitions:cartpole_wiring", 1_000_000),
+    "pendulum": ("gym_family_definitions:pendulum", 2_000_000),
     "acrobot": ("gym_family_definitions:acrobot", 1_000_000),
-    "lunar-lander": ("gym_family_definitions:lunar_lander", 1_000_000),
+    "lunar-lander": ("gym_family_definitions:lunar_lander", 2_000_000),
     "frozen-lake": ("frozen-lake", 1_000_000),
     "minigrid-hidden-goal": ("minigrid-hidden-goal", 1_000_000),
 }
@@ -64,7 +65,7 @@ class Experiment:
     """Train and measure the three agents on some families, or print the table."""
 
     families: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Which: cartpole, pendulum, acrobot, lunar-lander, frozen-lake, minigrid-hidden-goal."""
+    """Which: cartpole, cartpole-wiring, pendulum, acrobot, lunar-lander, frozen-lake, minigrid-hidden-goal."""
     methods: tuple[Method, ...] = METHODS
     """Which agents."""
     seeds: tuple[int, ...] = (0,)

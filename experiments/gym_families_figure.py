@@ -15,14 +15,14 @@ STYLES: dict[Method, dict[str, Any]] = {
     "randomised": {"label": "PPO, domain randomisation", "color": SERIES[1], "marker": "s"},
     "oracle": {"label": "PPO told the task", "color": MUTED, "marker": "^"},
 }
-COLUMNS = 3
+COLUMNS = 4
 
 
 @styled
 def gym_families_figure(curves: Mapping[str, Mapping[Method, list[Interval]]]) -> Figure:
     """A panel for each family; `curves[family][method]` are the returns of episodes with their intervals."""
     lines = -(-len(curves) // COLUMNS)
-    figure = new_figure(9.0, 2.6 * lines + 0.3)
+    figure = new_figure(11.0, 2.6 * lines + 0.3)
     panels = figure.subplots(lines, COLUMNS, squeeze=False).ravel()
     for axes in panels[len(curves) :]:
         axes.set_axis_off()

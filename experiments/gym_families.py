@@ -174,7 +174,7 @@ def table() -> str:
             rows = results(name, method)
             minutes = np.mean([row["seconds"] for row in rows]) / 60
             budget = f"{len(rows)} | {rows[0]['steps']:,} | {minutes:.0f}"
-            shown = " | ".join([_shown(episodes[0]), _shown(episodes[-1]), gain(name, method)])
+            shown = " | ".join([_shown(episodes, 0), _shown(episodes, -1), gain(name, method)])
             lines.append(f"| {name} | {method} | {shown} | {budget} |")
     return "\n".join(lines)
 
@@ -182,22 +182,19 @@ def table() -> str:
 def gain(name: str, method: Method) -> str:
     """How much better the last episode is than domain randomisation's, over the seeds that both have."""
     pairs = zip(results(name, method), results(name, "randomised"), strict=False)
-    better = [np.array(row["returns"])[:, -1] - np.array(other["returns"])[:, -1] for row, other in pairs]
+    better = [np.array(row["returns"]) - np.array(other["returns"]) for row, other in pairs]
     if method == "randomised" or not better:
         return ""
-    return _shown(bootstrap_interval(better, np.random.default_rng(0)))
+    return _shown(bootstrap_interval(better, np.random.default_rng(0)), -1)
 
 
-def curves() -> dict[str, dict[Method, list[Interval]]]:
+def curves() -> dict[str, dict[Method, Interval]]:
     """Returns of each episode of a trial with 95 % intervals over tasks, by family and method; what is measured."""
-    measured: dict[str, dict[Method, list[Interval]]] = {}
+    measured: dict[str, dict[Method, Interval]] = {}
     for name in FAMILIES:
         for method in METHODS:
             if seeds := [np.array(row["returns"]) for row in results(name, method)]:
-                measured.setdefault(name, {})[method] = [
-                    bootstrap_interval([returns[:, episode] for returns in seeds], np.random.default_rng(0))
-                    for episode in range(seeds[0].shape[1])
-                ]
+                measured.setdefault(name, {})[method] = bootstrap_interval(seeds, np.random.default_rng(0))
     return measured
 
 
@@ -206,8 +203,9 @@ def results(name: str, method: Method) -> list[dict[str, Any]]:
     return [json.loads(file.read_text()) for file in sorted(RESULTS.glob(f"gym-{name}-{method}-seed*.json"))]
 
 
-def _shown(interval: Interval) -> str:
-    return f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+def _shown(interval: Interval, episode: int) -> str:
+    value, low, high = (part[episode] for part in interval)
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 if __name__ == "__main__":

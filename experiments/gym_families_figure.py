@@ -19,7 +19,7 @@ COLUMNS = 4
 
 
 @styled
-def gym_families_figure(curves: Mapping[str, Mapping[Method, list[Interval]]]) -> Figure:
+def gym_families_figure(curves: Mapping[str, Mapping[Method, Interval]]) -> Figure:
     """A panel for each family; `curves[family][method]` are the returns of episodes with their intervals."""
     lines = -(-len(curves) // COLUMNS)
     figure = new_figure(11.0, 2.6 * lines + 0.3)
@@ -27,11 +27,9 @@ def gym_families_figure(curves: Mapping[str, Mapping[Method, list[Interval]]]) -
     for axes in panels[len(curves) :]:
         axes.set_axis_off()
     for axes, (family, methods) in zip(panels, curves.items(), strict=False):
-        for method, episodes in methods.items():
-            value = [interval.value for interval in episodes]
-            below = [interval.value - interval.low for interval in episodes]
-            above = [interval.high - interval.value for interval in episodes]
-            axes.errorbar(range(1, len(value) + 1), value, (below, above), markersize=4, **STYLES[method])
+        for method, (value, low, high) in methods.items():
+            error = (value - low, high - value)
+            axes.errorbar(range(1, len(value) + 1), value, error, markersize=4, **STYLES[method])
         low, high = axes.get_ylim()
         room = max(0.0, 0.02 * abs(high) - (high - low))  # what is equal shall look so
         axes.set_ylim(low - room, high + room)

@@ -110,17 +110,16 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def curves() -> dict[str, dict[str, list[Interval]]]:
+def curves() -> dict[str, dict[str, Interval]]:
     """Success in each episode with 95 % intervals over layouts, by environment and way to act, all seeds."""
-    measured: dict[str, dict[str, list[Interval]]] = {}
-    for name in {row["environment"]: None for row in results()}:
-        for actions in STYLES:
-            seeds = [np.array(row[actions]["success"], float) for row in results() if row["environment"] == name]
-            measured.setdefault(name, {})[actions] = [
-                bootstrap_interval([success[:, episode] for success in seeds], np.random.default_rng(0))
-                for episode in range(ADAPTATION + 3)
-            ]
-    return measured
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for row in results():
+        runs.setdefault(row["environment"], []).append(row)
+
+    def success(rows: list[dict[str, Any]], actions: str) -> Interval:
+        return bootstrap_interval([np.array(row[actions]["success"]) for row in rows], np.random.default_rng(0))
+
+    return {name: {actions: success(rows, actions) for actions in STYLES} for name, rows in runs.items()}
 
 
 def results() -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The picture of Meta-World's ML1: how many unseen layouts are solved in each episode of a trial."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,15 +17,14 @@ STYLES: dict[str, dict[str, Any]] = {
 
 
 @styled
-def meta_world_figure(curves: Mapping[str, Mapping[str, Sequence[Interval]]]) -> Figure:
+def meta_world_figure(curves: Mapping[str, Mapping[str, Interval]]) -> Figure:
     """A panel for each environment; `curves[environment][actions]` is the success in each episode."""
     figure = new_figure(3.4 * len(curves) + 0.6, 2.9)
     panels = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
     for axes, (environment, ways) in zip(panels, curves.items(), strict=True):
-        for actions, success in ways.items():
+        for actions, (success, low, high) in ways.items():
             episodes = np.arange(1, len(success) + 1)
-            axes.plot(episodes, [rate.value for rate in success], markersize=4, **STYLES[actions])
-            low, high = ([getattr(rate, end) for rate in success] for end in ("low", "high"))
+            axes.plot(episodes, success, markersize=4, **STYLES[actions])
             axes.fill_between(episodes, low, high, color=STYLES[actions]["color"], alpha=0.15, linewidth=0)
         axes.axvline(ADAPTATION + 0.5, color=MUTED, linewidth=0.8, linestyle=":")
         axes.set_title(environment)

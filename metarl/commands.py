@@ -97,9 +97,9 @@ def evaluate(
     agent = load(run.path, device)
     if num_episodes is None and distribution is None:
         num_episodes = agent.trial_episodes
-    trials = Trials(family.split(split), num_tasks, num_episodes, seed, device)
     deterministic = None if actions is None else actions == "most-likely"
-    ours = trials.play(trials.agent(agent, deterministic), run.config.agent)
+    trials = Trials(family.split(split), num_tasks, num_episodes, seed, device, deterministic)
+    ours = trials.play(trials.agent(agent), run.config.agent)
     results = [ours, *([] if alone else trials.references())]
     print(adaptation_table(results))
     folder = run.path if distribution is None else run.path / family.name

@@ -30,7 +30,7 @@ SLOTS = 1000  # tasks that a policy lives through side by side
 @final
 @dataclass(frozen=True)
 class Trials:
-    """What is measured: the tasks and the length of the trials."""
+    """What is measured: the tasks, the length of the trials and how an agent acts in them."""
 
     distribution: TaskDistribution
     """Already restricted to the split to measure on."""
@@ -42,6 +42,8 @@ class Trials:
     """Seed of the tasks and of every random draw; all policies meet the same tasks."""
     device: str = "auto"
     """Where environments and policies live."""
+    deterministic: bool | None = None
+    """Whether an agent takes its most likely actions or draws them; None: as suits it (see `Agent.policy`)."""
 
     @property
     def slots(self) -> int:
@@ -63,8 +65,8 @@ class Trials:
         policy: AdaptivePolicy = learner(self.distribution, self.slots, **options)
         return policy
 
-    def agent(self, agent: Agent, deterministic: bool | None = None) -> AdaptivePolicy:
-        """The policy of `agent` for these trials (see `Agent.policy`); ValueError if it was made for other spaces."""
+    def agent(self, agent: Agent) -> AdaptivePolicy:
+        """The policy of `agent` for these trials; ValueError if it was made for other spaces."""
         for what in ("observation_space", "action_space"):
             mine, theirs = getattr(agent.distribution, what), getattr(self.distribution, what)
             if mine != theirs:
@@ -72,7 +74,7 @@ class Trials:
                     f"the agent was trained on {agent.distribution.name} with {what} {mine}; "
                     f"{self.distribution.name} has {theirs}"
                 )
-        return agent.policy(self.slots, deterministic=deterministic, seed=self.seed)
+        return agent.policy(self.slots, deterministic=self.deterministic, seed=self.seed)
 
     def references(self) -> list[Evaluation]:
         """Every classical learner that suits the distribution."""
@@ -86,7 +88,7 @@ def write_results(folder: Path, run: Run, trials: Trials, agent: Agent, results:
     results[0].save(file)
     save_figure(adaptation_figure(results), file.with_suffix(".png"))
     task = trials.distribution.sample(1, seeding.generator(trials.seed, "shown task"))
-    policy = agent.policy(1, seed=trials.seed)
+    policy = agent.policy(1, deterministic=trials.deterministic, seed=trials.seed)
     trial = record_trial(policy, trials.distribution, task, trials.num_episodes, trials.seed, name=results[0].policy)
     return write_report(
         folder / "report.html",

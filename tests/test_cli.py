@@ -100,7 +100,8 @@ def test_evaluate_leaves_it_to_the_agent_how_to_act_unless_told(monkeypatch: pyt
     monkeypatch.setattr(FakeAgent, "policy", record)
     for choice in ([], ["--actions", "drawn"], ["--actions", "most-likely"]):
         assert call("evaluate", "a", "--num-tasks", "5", "--alone", "--device", "cpu", *choice) == 0
-    assert asked[::2] == [None, False, True]  # in between, the trial that the report shows
+    assert asked[::2] == [None, False, True]
+    assert asked[1::2] == asked[::2]  # the trial that the report shows
 
 
 def test_evaluate_on_another_distribution_keeps_apart() -> None:

@@ -22,4 +22,4 @@ def test_both_ways_to_act_are_shown(experiments: Any, monkeypatch: pytest.Monkey
     assert "0.50, 1.00" in lines[2]
     curves = script.curves()
     assert list(curves) == ["reach", "push"]
-    assert [rate.value for rate in curves["reach"]["most likely"]] == [0.25, *[1.0] * 12]
+    assert curves["reach"]["most likely"].value.tolist() == [0.25, *[1.0] * 12]

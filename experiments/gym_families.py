@@ -3,11 +3,11 @@
     python experiments/gym_families.py pendulum acrobot --seeds 0 1
     python experiments/gym_families.py --table
 
-Three agents learn from the same number of environment steps: RL² with its own options but for the size of a batch, as
-large as PPO's; Stable-Baselines3's PPO in tasks that change at every episode and are not shown (domain
-randomisation); and the same PPO with the task in its observation (the oracle). Then each plays the same trials of
-unseen tasks twice, with its most likely actions and with drawn ones; the table shows what does better. A stopped run
-of RL² goes on when its command is repeated.
+Agents learn from the same number of environment steps: RL² with a Transformer and with a GRU, its other options as they
+are but for the size of a batch, as large as PPO's; Stable-Baselines3's PPO in tasks that change at every episode and
+are not shown (domain randomisation); and the same PPO with the task in its observation (the oracle). Then each plays
+the same trials of unseen tasks twice, with its most likely actions and with drawn ones; the table shows what does
+better. A stopped run of RL² goes on when its command is repeated.
 """
 
 import json
@@ -56,13 +56,17 @@ FAMILIES = {
 # One recipe of PPO for all families, with normalised observations and rewards, which it needs in some of them.
 PPO_OPTIONS: dict[str, Any] = {"n_steps": 512, "batch_size": 256, "n_epochs": 10, "learning_rate": 3e-4}
 ENVIRONMENTS = 16
-RL2_OPTIONS = RL2Options(batch_steps=ENVIRONMENTS * PPO_OPTIONS["n_steps"])
+BATCH_STEPS = ENVIRONMENTS * PPO_OPTIONS["n_steps"]
+RL2_OPTIONS: dict[Method, RL2Options] = {
+    "rl2": RL2Options(batch_steps=BATCH_STEPS),
+    "rl2-gru": RL2Options(batch_steps=BATCH_STEPS, memory="gru"),
+}
 Play = Callable[[int, bool], AdaptivePolicy]  # how many tasks, and whether the most likely actions are taken
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Train and measure the three agents on some families, or print the table."""
+    """Train and measure agents on some families, or print the table."""
 
     families: tyro.conf.Positional[tuple[str, ...]] = ()
     """Which: cartpole, cartpole-wiring, pendulum, acrobot, lunar-lander, frozen-lake, minigrid-hidden-goal."""
@@ -93,7 +97,11 @@ def run(name: str, method: Method, experiment: Experiment, seed: int) -> None:
     """Train one agent, let it play unseen tasks, and write its returns."""
     place, steps = FAMILIES[name]
     steps, family = experiment.steps or steps, metarl.make(place)
-    play, seconds = _rl2(name, place, steps, seed) if method == "rl2" else _ppo(family, steps, seed, method == "oracle")
+    if method in RL2_OPTIONS:
+        config = RunConfig("rl2", place, {}, seed, steps, asdict(RL2_OPTIONS[method]))
+        play, seconds = _rl2(f"{name}-{method}-seed{seed}", config)
+    else:
+        play, seconds = _ppo(family, steps, seed, method == "oracle")
     returns = {}
     for deterministic in (True, False):
         policy = play(experiment.num_tasks, deterministic)
@@ -117,11 +125,10 @@ def run(name: str, method: Method, experiment: Experiment, seed: int) -> None:
     print(f"{name}, {method}, seed {seed}: episodes {row['means']}", flush=True)
 
 
-def _rl2(name: str, place: str, steps: int, seed: int) -> tuple[Play, float]:
+def _rl2(folder: str, config: RunConfig) -> tuple[Play, float]:
     """How RL² plays, and the seconds of its training."""
-    config = RunConfig("rl2", place, {}, seed, steps, asdict(RL2_OPTIONS))
-    agent, seconds = finished_run(Path("runs") / "gym_families" / f"{name}-seed{seed}", config, RL2, "cpu")
-    return partial(agent.policy, seed=seed), seconds
+    agent, seconds = finished_run(Path("runs") / "gym_families" / folder, config, RL2, "cpu")
+    return partial(agent.policy, seed=config.seed), seconds
 
 
 def _ppo(family: TaskDistribution, steps: int, seed: int, told: bool) -> tuple[Play, float]:
@@ -181,7 +188,11 @@ def table() -> str:
 
 def gain(name: str, method: Method) -> str:
     """How much better the last episode is than domain randomisation's, over the seeds that both have."""
-    pairs = zip(results(name, method), results(name, "randomised"), strict=False)
+    others = {row["seed"]: row for row in results(name, "randomised")}
+    pairs = [(row, others[row["seed"]]) for row in results(name, method) if row["seed"] in others]
+    for row, other in pairs:
+        if (row["steps"], len(row["returns"])) != (other["steps"], len(other["returns"])):
+            raise SystemExit(f"{row['command']!r} and {other['command']!r} differ in steps or tasks: run both alike")
     better = [np.array(row["returns"]) - np.array(other["returns"]) for row, other in pairs]
     if method == "randomised" or not better:
         return ""

@@ -9,9 +9,10 @@ from matplotlib.ticker import MaxNLocator
 from metarl.figures import MUTED, SERIES, new_figure, styled
 from metarl.statistics import Interval
 
-Method = Literal["rl2", "randomised", "oracle"]
+Method = Literal["rl2", "rl2-gru", "randomised", "oracle"]
 STYLES: dict[Method, dict[str, Any]] = {
-    "rl2": {"label": "RL²", "color": SERIES[0], "marker": "o"},
+    "rl2": {"label": "RL², Transformer", "color": SERIES[0], "marker": "o"},
+    "rl2-gru": {"label": "RL², GRU", "color": SERIES[2], "marker": "D"},
     "randomised": {"label": "PPO, domain randomisation", "color": SERIES[1], "marker": "s"},
     "oracle": {"label": "PPO told the task", "color": MUTED, "marker": "^"},
 }

@@ -1,5 +1,6 @@
 """RL² (Duan et al. 2016, arXiv 1611.02779): an agent whose memory is its learning algorithm, meta-trained with PPO."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, final
@@ -45,7 +46,7 @@ class RL2Options:
     recall: bool = True
     """Before the memory, look up what happened the last times a like observation was met."""
     episodes: int | None = None
-    """Episodes in a training trial, by their longest length; None: what the distribution says."""
+    """Episodes in a training trial; None: what the distribution says. It has the steps that they lately took."""
     batch_steps: int = 25_000
     """Environment steps collected for each update."""
     epochs: int = 4
@@ -126,6 +127,7 @@ class RL2(Agent):
     ) -> None:
         super().__init__(distribution, options, seed=seed, device=device)
         self.trial_steps = self.trial_episodes * distribution.horizon
+        self._episode_steps: float = distribution.horizon  # of those in the last batch, on the mean
         self._has_expert = self.options.imitation > 0 and expert(distribution, 1) is not None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeding.stream_seed(seed, "parameters"))
@@ -163,11 +165,13 @@ class RL2(Agent):
         return self.actor.attention_weights(context)
 
     def update(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
-        trajectories, advice = self._collect(progress, on_step)
-        batch, value_error = self._ppo.assess(trajectories, advice, self._discount(trajectories.num_steps))
+        steps = self._trial_steps(progress)
+        trajectories, advice = self._collect(steps, progress, on_step)
+        batch, value_error = self._ppo.assess(trajectories, advice, self._discount(steps), steps)
         metrics = self._optimise(batch, progress)
         self.actor.update(trajectories)
         self.critic.observation.update(trajectories.observations)
+        self._episode_steps = trajectories.rewards.numel() / max(1, int(trajectories.dones.sum()))
         return {
             "rollout/trial_return": trajectories.rewards.sum(1).mean().item(),
             "rollout/trial_steps": trajectories.num_steps,
@@ -179,17 +183,21 @@ class RL2(Agent):
     def state(self) -> dict[str, Tensor]:
         state = {f"actor.{name}": tensor for name, tensor in self.actor.state_dict().items()}
         state |= {f"critic.{name}": tensor for name, tensor in self.critic.state_dict().items()}
+        state["episode_steps"] = torch.tensor(self._episode_steps, dtype=torch.float64)
         return state | adam_state(self.optimiser)
 
     def load_state(self, state: Mapping[str, Tensor], source: str) -> None:
         check_tensors(source, state, self.state())
         for prefix, module in (("actor.", self.actor), ("critic.", self.critic)):
             module.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        self._episode_steps = state["episode_steps"].item()
         load_adam_state(self.optimiser, state)
 
-    def _collect(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> tuple[Trajectories, Tensor | None]:
+    def _collect(
+        self, trial_steps: int, progress: float, on_step: Callable[[TaskVectorEnv], None]
+    ) -> tuple[Trajectories, Tensor | None]:
         """A batch of trials in fresh tasks, with the expert's advice while the policy imitates it."""
-        steps = self._trial_steps(progress)
+        steps = self._steps_needed(trial_steps)
         num_trials = max(self.options.minibatches, self.options.batch_steps // steps)
         if self._env is None or self._env.num_envs != num_trials:
             self._env = self.distribution.vector_env(num_trials, self.device)
@@ -212,6 +220,18 @@ class RL2(Agent):
             return self.trial_steps
         first = max(self.distribution.horizon, SHORTEST_TRIAL)
         return growing_steps(progress, self.trial_steps, first, self.options.growth)
+
+    def _steps_needed(self, trial_steps: int) -> int:
+        """Steps in which the episodes of such a trial were lately over, in doublings of the longest episode.
+
+        More would be episodes of a next trial in the same task, and fewer tasks in a batch. An expert is followed to
+        the end of the trial.
+        """
+        if self._has_expert:
+            return trial_steps
+        horizon = self.distribution.horizon
+        needed = trial_steps / horizon * self._episode_steps
+        return min(trial_steps, horizon << max(0, math.ceil(math.log2(needed / horizon))))
 
     def _discount(self, steps: int) -> float:
         """The discount per step in trials of so many steps."""

@@ -45,13 +45,15 @@ class TrialPPO:
     segment: int | None  # steps through which gradients flow back; None: whole trials
 
     @torch.no_grad()
-    def assess(self, trajectories: Trajectories, advice: Tensor | None, discount: float) -> tuple[Batch, float]:
-        """What to learn from a batch, and the share of the returns' variance that the critic did not explain.
+    def assess(
+        self, trajectories: Trajectories, advice: Tensor | None, discount: float, steps: int
+    ) -> tuple[Batch, float]:
+        """What to learn from a batch of trials of `steps` steps, by the clock of their episodes' time limits.
 
-        A trial that is not over at its last step, since an episode ended early, is worth there what it was worth before
-        that step. Moves the critic's units towards those of the returns.
+        Also the share of the returns' variance that the critic did not explain. A trial that is not over at its last
+        step, since an episode ended early, is worth there what it was worth before that step. Moves the critic's units
+        towards those of the returns.
         """
-        steps = trajectories.num_steps
         before, after = trial_clock(trajectories.dones, self.horizon, steps)
         time_left = (steps - before) / self.trial_steps
         context, tasks = trajectories.context(), trajectories.tasks.vector()

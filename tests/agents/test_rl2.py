@@ -109,6 +109,17 @@ def test_same_seed_same_run_and_a_killed_run_resumes_to_the_same_weights(memory:
     assert not torch.equal(other.actor.output.weight, whole.actor.output.weight)
 
 
+def test_training_trials_are_no_longer_than_their_episodes_lately_took(tmp_path: Path) -> None:
+    """A lake's five episodes of at most 100 steps are over much earlier; those of a grid always take their 15 steps."""
+    lakes = made(name="frozen-lake", growth=0.0)
+    assert lakes.update(0.5, lambda env: None)["rollout/trial_steps"] == 500
+    lakes.save(tmp_path / "lakes")
+    for agent in (lakes, RL2.load(tmp_path / "lakes", "cpu", lakes.distribution)):
+        assert agent.update(0.5, lambda env: None)["rollout/trial_steps"] == 100
+    grids = made(name="grid-navigation", growth=0.0, imitation=0.0)
+    assert [grids.update(0.5, lambda env: None)["rollout/trial_steps"] for _ in range(2)] == [60, 60]
+
+
 def test_learning_leaves_global_random_state_alone() -> None:
     before = torch.get_rng_state()
     made().learn(400)

@@ -35,7 +35,7 @@ def played(learner: TrialPPO) -> Trajectories:
 
 
 def assessed(learner: TrialPPO, advice: Tensor | None = None) -> Batch:
-    return learner.assess(played(learner), advice, 0.98)[0]
+    return learner.assess(played(learner), advice, 0.98, 6)[0]
 
 
 def gradients(learner: TrialPPO, batch: Batch, *parts: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,7 +53,7 @@ def test_an_untaught_critic_leaves_all_discounted_rewards_to_explain() -> None:
     """Before its first update the critic says zero, so with trace 1 advantage and target are both the returns."""
     learner = ppo()
     trajectories = played(learner)
-    batch, unexplained = learner.assess(trajectories, None, 0.98)
+    batch, unexplained = learner.assess(trajectories, None, 0.98, 6)
     returns = torch.stack([trajectories.rewards[:, t:] @ 0.98 ** torch.arange(6.0 - t) for t in range(6)], 1)
     expected = (returns - returns.mean()) / returns.std(correction=0)
     torch.testing.assert_close(batch.target, expected, atol=1e-5, rtol=1e-4)
@@ -86,7 +86,7 @@ def test_what_is_lost_by_falling_is_lost() -> None:
     terminated, never = torch.zeros(2, TRIALS, 6, dtype=torch.bool)
     terminated[0, 1] = terminated[1:, -1] = True
     trajectories = replace(played(learner), rewards=torch.ones(TRIALS, 6), terminated=terminated, truncated=never)
-    batch, _ = learner.assess(trajectories, None, 1.0)
+    batch, _ = learner.assess(trajectories, None, 1.0, 6)
     torch.testing.assert_close(batch.time_left[0] * 6, torch.tensor([6.0, 5.0, 6.0, 5.0, 4.0, 3.0]))
     returns = learner.critic.denormalised(batch.target)
     torch.testing.assert_close(returns[0], torch.tensor([2.0, 1.0, 4.0, 3.0, 2.0, 1.0]))

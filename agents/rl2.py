@@ -34,7 +34,7 @@ class RL2Options:
     """Options of RL². The defaults are meant for every family; width, layers and batch_steps buy capacity."""
 
     memory: Literal["transformer", "gru", "lstm"] = "transformer"
-    """What remembers the trial."""
+    """What remembers the trial. From as many steps a GRU may learn more where observations are continuous."""
     width: int = 64
     """Width of tokens, memory and critic."""
     layers: int = 2

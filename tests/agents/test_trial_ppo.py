@@ -93,6 +93,20 @@ def test_what_is_lost_by_falling_is_lost() -> None:
     torch.testing.assert_close(returns[1], torch.tensor([6.0, 5.0, 4.0, 3.0, 2.0, 1.0]))
 
 
+@pytest.mark.parametrize(("steps", "rest"), [(6, 0.0), (12, 5.0)])
+def test_a_row_that_ends_before_its_trial_is_worth_what_the_critic_says(steps: int, rest: float) -> None:
+    learner = ppo()
+    nn.init.zeros_(learner.critic.output.weight)
+    learner.critic.update(torch.tensor([0.0, 10.0]))  # from now on it says 5
+    going_on = torch.zeros(TRIALS, 6, dtype=torch.bool)
+    trajectories = replace(played(learner), rewards=torch.ones(TRIALS, 6), terminated=going_on, truncated=going_on)
+    learner = replace(learner, horizon=steps)
+    batch, _ = learner.assess(trajectories, None, 1.0, steps)
+    torch.testing.assert_close(batch.time_left[0] * 12, steps - torch.arange(6.0))
+    returns = learner.critic.denormalised(batch.target)
+    torch.testing.assert_close(returns[0], 6 - torch.arange(6.0) + rest)
+
+
 def test_gradients_of_parts_add_up() -> None:
     everyone = torch.arange(TRIALS)
     learner, other = ppo(), ppo()

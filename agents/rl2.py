@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal, final
+from typing import final
 
 import torch
 from gymnasium import spaces
@@ -14,6 +13,7 @@ from metarl.agent import Agent
 from metarl.agents import expert
 from metarl.agents.imitation import Supervised
 from metarl.agents.in_context import Actor, InContextPolicy
+from metarl.agents.rl2_options import RL2Options
 from metarl.agents.trial_ppo import Batch, TrialPPO
 from metarl.checkpoints import adam_state, check_tensors, load_adam_state
 from metarl.critic import TrialCritic
@@ -25,83 +25,10 @@ from metarl.tasks import TaskDistribution
 from metarl.trajectories import Context, Trajectories
 from metarl.vector import TaskVectorEnv
 
+__all__ = ["RL2", "RL2Options"]
+
 FEW_TRIALS = 100  # fewer in a batch make minibatches that are too noisy for a critic
 SHORTEST_TRIAL = 10  # steps of a training trial at the start of its growth, at least an episode
-
-
-@dataclass(frozen=True)
-class RL2Options:
-    """Options of RL². The defaults are meant for every family; width, layers and batch_steps buy capacity."""
-
-    memory: Literal["transformer", "gru", "lstm"] = "transformer"
-    """What remembers the trial. From as many steps a GRU may learn more where observations are continuous."""
-    width: int = 64
-    """Width of tokens, memory and critic."""
-    layers: int = 2
-    """Layers of the memory."""
-    heads: int = 2
-    """Attention heads (recall and Transformer)."""
-    window: int = 1024
-    """Steps that each attention layer looks back (recall and Transformer)."""
-    recall: bool = True
-    """Before the memory, look up what happened the last times a like observation was met."""
-    episodes: int | None = None
-    """Episodes in a training trial; None: what the distribution says. It has the steps that they lately took."""
-    batch_steps: int = 25_000
-    """Environment steps collected for each update."""
-    epochs: int = 4
-    """Passes over each batch."""
-    minibatches: int = 8
-    """Parts of whole trials into which a batch is cut, one gradient step each."""
-    critic_epochs: int | None = None
-    """Further passes of the critic alone over each batch, after the policy; None: 10 where trials are few, else 0."""
-    critic_minibatches: int = 32
-    """Parts of single steps, of all trials in any order, into which a batch is cut for them."""
-    learning_rate: float = 2e-3
-    """Adam's step size at its highest; falls linearly to zero."""
-    warmup: float = 0.02
-    """Share of training over which the learning rate rises."""
-    discount: float | None = None
-    """Discount per step; None: it reaches ten trials ahead, or, where a batch has fewer than 250 whole trials, 100
-    steps or a 250th of the batch if that is more: sums over few long trials are too noisy."""
-    trace: float = 0.95
-    """GAE's lambda."""
-    clip: float = 0.2
-    """PPO's clip range."""
-    entropy: float = 0.01
-    """Weight of the entropy bonus; falls linearly to zero."""
-    max_gradient_norm: float = 0.5
-    """Gradients of policy and critic are each scaled down to this norm."""
-    privileged_critic: bool = True
-    """Let the critic see the task in meta-training; the policy never does."""
-    imitation: float = 0.3
-    """Share of training, at its start, in which the policy imitates an expert that knows the task, if there is one."""
-    imitation_temperature: float = 0.5
-    """How soft the expert's advice on discrete actions is, in units of its values' deviation between actions."""
-    growth: float = 0.5
-    """Without an expert: share of training over which trials grow, by doubling from one episode, to full length."""
-    segment: int | None = None
-    """Steps through which gradients flow back (truncated backpropagation); None: whole trials."""
-
-    def __post_init__(self) -> None:
-        sizes = ("width", "layers", "heads", "window", "batch_steps", "epochs", "minibatches", "critic_minibatches")
-        for name in sizes:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.critic_epochs is not None and self.critic_epochs < 0:
-            raise ValueError(f"critic_epochs must be at least 0 or None, got {self.critic_epochs}")
-        for name in ("learning_rate", "clip", "max_gradient_norm", "imitation_temperature"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("trace", "warmup", "imitation", "growth"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
-        if self.discount is not None and not 0 <= self.discount <= 1:
-            raise ValueError(f"discount must lie in [0, 1] or be None, got {self.discount}")
-        if self.memory not in ("transformer", "gru", "lstm"):
-            raise ValueError(f"memory must be transformer, gru or lstm, got {self.memory!r}")
-        if self.segment is not None and self.segment < 1:
-            raise ValueError(f"segment must be at least 1 or None, got {self.segment}")
 
 
 @final
@@ -245,31 +172,35 @@ class RL2(Agent):
         rate = options.learning_rate * linear_decay(progress, options.warmup)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        entropy_weight = options.entropy * linear_decay(progress) if batch.advice is None else 0.0
+        entropy = options.entropy * linear_decay(progress) if batch.advice is None else 0.0
+        entropy_weight = torch.full((), entropy, device=self.device)
         stream = self._stream("minibatches")
         rows: list[Tensor] = []
         for _ in range(options.epochs):
             order = torch.randperm(len(batch.old_log_prob), generator=stream, device=self.device)
-            rows += [self._gradient_step(batch, part, entropy_weight) for part in order.chunk(options.minibatches)]
-        self._fit_critic(batch, stream)
-        policy_loss, value_loss, entropy, kl = torch.stack(rows).mean(0).tolist()
+            rows.append(self._epoch(batch, order, entropy_weight))
+        critic_losses = self._fit_critic(batch, stream)
+        means = torch.cat([torch.cat(rows).mean(0), critic_losses.mean(0, keepdim=True)]).tolist()
+        if not all(map(math.isfinite, means)):
+            raise FloatingPointError(f"update {self.updates}: losses are not finite: {means}")
         return {
-            "train/policy_loss": policy_loss,
-            "train/value_loss": value_loss,
-            "train/entropy": entropy,
-            "train/approximate_kl": kl,
+            "train/policy_loss": means[0],
+            "train/value_loss": means[1],
+            "train/entropy": means[2],
+            "train/approximate_kl": means[3],
             "train/learning_rate": rate,
         }
 
-    def _gradient_step(self, batch: Batch, part: Tensor, entropy_weight: float) -> Tensor:
-        """One step on the trials at `part`. Returns policy loss, value loss, entropy and KL [4]."""
-        self.optimiser.zero_grad()
-        measured = self._ppo.backward(batch, part, entropy_weight)
-        self._step(measured)
-        return measured
+    def _epoch(self, batch: Batch, order: Tensor, entropy_weight: Tensor) -> Tensor:
+        """Steps on all trials in this order. Returns policy loss, value loss, entropy and KL `[minibatches, 4]`."""
+        rows = []
+        for part in order.chunk(self.options.minibatches):
+            self.optimiser.zero_grad()
+            rows.append(self._step(self._ppo.backward(batch, part, entropy_weight)))
+        return torch.stack(rows)
 
-    def _fit_critic(self, batch: Batch, stream: torch.Generator) -> None:
-        """Further epochs of the critic alone, on what the policy remembers after its update.
+    def _fit_critic(self, batch: Batch, stream: torch.Generator) -> Tensor:
+        """Further epochs of the critic alone, on what the policy remembers after its update. Returns all value losses.
 
         Minibatches of a few whole trials are too noisy for a critic; single steps are many, however few the trials.
         """
@@ -277,21 +208,32 @@ class RL2(Agent):
         if epochs is None:
             epochs = 10 if len(batch.target) < FEW_TRIALS else 0
         if epochs == 0:
-            return
-        memory = self._ppo.remembered(batch.context)
+            return torch.zeros(1, device=self.device)
+        memory, rows = self._ppo.remembered(batch.context), []
         for _ in range(epochs):
             order = torch.randperm(batch.target.numel(), generator=stream, device=self.device)
-            for part in order.chunk(self.options.critic_minibatches):
-                self.optimiser.zero_grad()
-                self._step(self._ppo.backward_critic(batch, memory, part))
+            rows.append(self._critic_epoch(batch, memory, order))
+        return torch.cat(rows)
 
-    def _step(self, measured: Tensor) -> None:
-        """Move what has gradients along them; FloatingPointError, and nothing moves, if what was measured is broken."""
-        if not torch.isfinite(measured).all():
-            raise FloatingPointError(f"update {self.updates}: losses are not finite: {measured.tolist()}")
+    def _critic_epoch(self, batch: Batch, memory: Tensor, order: Tensor) -> Tensor:
+        """Steps of the critic on all single steps in this order. Returns the value losses `[critic_minibatches]`."""
+        rows = []
+        for part in order.chunk(self.options.critic_minibatches):
+            self.optimiser.zero_grad()
+            rows.append(self._step(self._ppo.backward_critic(batch, memory, part)))
+        return torch.stack(rows)
+
+    def _step(self, measured: Tensor) -> Tensor:
+        """Move what has gradients along them; nothing moves where `measured`, which is returned, is not finite.
+
+        The host is told once an update: asking after every step would make it wait for the device each time.
+        """
         nn.utils.clip_grad_norm_(self.actor.parameters(), self.options.max_gradient_norm)
         nn.utils.clip_grad_norm_(self.critic.parameters(), self.options.max_gradient_norm)
+        broken = 1 - torch.isfinite(measured).all().float()
+        self.optimiser.found_inf = broken  # type: ignore[attr-defined]  # as a gradient scaler tells a fused optimiser
         self.optimiser.step()
+        return measured
 
     def _stream(self, name: str) -> torch.Generator:
         return seeding.generator(self.seed, name, self.updates, device=self.device)

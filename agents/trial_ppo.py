@@ -74,7 +74,7 @@ class TrialPPO:
         )
         return batch, (advantage.var() / returns.var().clamp(min=1e-8)).item()
 
-    def backward(self, batch: Batch, part: Tensor, entropy_weight: float) -> Tensor:
+    def backward(self, batch: Batch, part: Tensor, entropy_weight: float | Tensor) -> Tensor:
         """Add the gradients of the trials at `part`, segment by segment.
 
         Returns policy loss, value loss, entropy and KL `[4]`.

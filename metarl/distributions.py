@@ -86,7 +86,8 @@ class CategoricalHead(ActionHead):
         return -(advice * parameters.log_softmax(-1)).sum(-1)
 
     def features(self, action: Tensor) -> Tensor:
-        return nn.functional.one_hot(action - self._start, self.num_features).float()
+        options = torch.arange(self._start, self._start + self.num_features, device=action.device)
+        return (action[..., None] == options).float()
 
 
 @final
@@ -109,7 +110,10 @@ class MultiCategoricalHead(ActionHead):
         place = (counts.cumsum(0) - counts)[:, None] + option
         self.place: Tensor  # [K * longest] of the network's outputs; past the last where there is no such option
         self.first: Tensor  # [K] the number of each choice's first option
-        self.register_buffer("place", torch.where(option < counts[:, None], place, -1).flatten(), persistent=False)
+        self.kept: Tensor  # [num_features] which of the [K * longest] there are
+        exists = option < counts[:, None]
+        self.register_buffer("place", torch.where(exists, place, -1).flatten(), persistent=False)
+        self.register_buffer("kept", exists.flatten().nonzero().flatten(), persistent=False)
         self.register_buffer("first", torch.as_tensor(space.start, dtype=torch.int64), persistent=False)
 
     def forward(self, output: Tensor) -> Tensor:
@@ -138,8 +142,9 @@ class MultiCategoricalHead(ActionHead):
         return -self.log_prob(parameters, advice)
 
     def features(self, action: Tensor) -> Tensor:
-        chosen = nn.functional.one_hot(action - self.first, self._longest).flatten(-2)
-        return chosen[..., self.place >= 0].float()
+        options = torch.arange(self._longest, device=action.device)
+        chosen = (action - self.first)[..., None] == options
+        return chosen.flatten(-2)[..., self.kept].float()
 
     def _choices(self, parameters: Tensor) -> Tensor:
         """`[..., K, longest]`"""

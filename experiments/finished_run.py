@@ -18,7 +18,7 @@ def finished_run(folder: Path, config: RunConfig, kind: type[A], device: str) ->
     New, going on where it stopped, or trained before; SystemExit that says so if it is stopped.
     """
     run = Run.resume(folder, config) if folder.exists() else Run.create(folder, config)
-    distribution = config.make_distribution()
+    distribution = config.make_distribution(trust=True)
     if run.checkpoint.exists():
         agent = kind.load(run.checkpoint, device, distribution)
     else:

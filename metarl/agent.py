@@ -1,6 +1,7 @@
 """The contract of agents: what learns across tasks, and the adaptive policy that learns inside them."""
 
 import dataclasses
+import inspect
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -14,8 +15,9 @@ from torch import Tensor
 from typing_extensions import Self
 
 from metarl.checkpoints import load_checkpoint, save_checkpoint
+from metarl.plugins import Kind
 from metarl.progress import StepProgress
-from metarl.registry import import_attribute
+from metarl.registry import build, name_of, plain_options, resolve
 from metarl.tasks import TaskDistribution, Tasks
 from metarl.trajectories import Context, Transition
 from metarl.vector import TaskVectorEnv
@@ -149,7 +151,7 @@ class Agent(ABC):
     def save(self, path: str | Path) -> None:
         """Write a checkpoint as of the last finished update: one file, written whole or not at all."""
         description = {
-            "agent": f"{type(self).__module__}:{type(self).__qualname__}",
+            "agent": _name(type(self), "agent"),
             "options": dataclasses.asdict(self.options),
             "distribution": describe_distribution(self.distribution),
             "seed": self.seed,
@@ -160,28 +162,39 @@ class Agent(ABC):
 
     @classmethod
     def load(
-        cls, path: str | Path, device: torch.device | str = "auto", distribution: TaskDistribution | None = None
+        cls,
+        path: str | Path,
+        device: torch.device | str = "auto",
+        distribution: TaskDistribution | None = None,
+        trust: bool = False,
     ) -> Self:
         """The agent saved at `path`; `distribution` is needed where it cannot be made again from its name and options.
+
+        With `trust` the agent and the distribution may be `module:attribute` that is not registered: importing it runs
+        code that the file names. The class that `load` is called on needs no trust.
 
         Raises ValueError if the file is damaged, or was saved by another agent or for another distribution.
         """
         tensors, description = load_checkpoint(path, resolve_device(device))
-        agent_class = import_attribute(description["agent"])
+        source = None if trust else str(path)
+        name = description["agent"]
+        own = name == _name(cls, "agent") and not inspect.isabstract(cls)
+        agent_class = cls if own else find_agent(name, source)
         if not issubclass(agent_class, cls):
             raise ValueError(f"{path} holds a {agent_class.__name__}, not a {cls.__name__}")
+        options = plain_options(description["options"], str(path))
         if distribution is None:
-            distribution = restore_distribution(description["distribution"])
+            distribution = restore_distribution(description["distribution"], str(path), trust)
         elif distribution.name != description["distribution"]["name"]:
             raise ValueError(
                 f"{path} was trained on {description['distribution']['name']}, not on {distribution.name}: "
                 "their observations, actions or tasks differ"
             )
         try:
-            options = agent_class.Options(**description["options"])
+            agent_options = agent_class.Options(**options)
         except TypeError as error:
             raise ValueError(f"{path} was saved by a version with other options: {error}") from error
-        agent: Self = agent_class(distribution, options, seed=description["seed"], device=device)
+        agent: Self = agent_class(distribution, agent_options, seed=description["seed"], device=device)
         agent.load_state(tensors, str(path))
         agent.updates = description["updates"]
         agent.num_timesteps = agent._steps_at_update = description["num_timesteps"]
@@ -236,28 +249,44 @@ def resolve_device(device: torch.device | str) -> torch.device:
     return resolved
 
 
+def find_agent(name: str, source: str | None = None) -> type[Agent]:
+    """The class of agents called `name`; `source` as in `registry.resolve`. TypeError where it is something else."""
+    kind = resolve(name, "agent", source)
+    if not (isinstance(kind, type) and issubclass(kind, Agent)) or inspect.isabstract(kind):
+        raise TypeError(f"{name} must be a subclass of metarl.Agent, with all its methods, got {kind!r}")
+    return kind
+
+
 def describe_distribution(distribution: TaskDistribution) -> dict[str, Any]:
     """What a checkpoint keeps of a distribution: enough to make it again where its options are plain values."""
-    kind = type(distribution)
+    try:
+        options = plain_options(distribution.options, distribution.name)
+    except ValueError:
+        options = None
     return {
         "name": distribution.name,
-        "class": f"{kind.__module__}:{kind.__qualname__}",
-        "options": {
-            k: v for k, v in distribution.options.items() if isinstance(v, (int, float, str, bool, type(None)))
-        },
-        "complete": all(isinstance(v, (int, float, str, bool, type(None))) for v in distribution.options.values()),
+        "family": _name(type(distribution), "distribution"),
+        "options": options,
         "split_name": distribution.split_name,
         "limits": distribution.limits,
     }
 
 
-def restore_distribution(description: Mapping[str, Any]) -> TaskDistribution:
-    """The distribution that `describe_distribution` described; ValueError if that needs the object itself."""
-    if not description["complete"]:
+def restore_distribution(description: Mapping[str, Any], source: str, trust: bool = False) -> TaskDistribution:
+    """The distribution that `describe_distribution` described in the file `source`.
+
+    ValueError if that needs the object itself, or `trust` in what the file names.
+    """
+    if description["options"] is None:
         raise ValueError(
             f"{description['name']} cannot be made again from a checkpoint: give it as the argument `distribution`"
         )
+    options = plain_options(description["options"], source)
+    family = build(description["family"], options, None if trust else source)
     limits = tuple((name, tuple(low), tuple(high)) for name, low, high in description["limits"])
-    kind = import_attribute(description["class"])
-    distribution: TaskDistribution = kind(**description["options"], split_name=description["split_name"], limits=limits)
-    return distribution
+    return dataclasses.replace(family, split_name=description["split_name"], limits=limits)
+
+
+def _name(kind: type, what: Kind) -> str:
+    """What a file keeps of a class: its registered name, else its place."""
+    return name_of(kind, what) or f"{kind.__module__}:{kind.__qualname__}"

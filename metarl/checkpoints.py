@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file whose metadata is JSON, written whole or not at all; loading never unpickles."""
+"""Checkpoints: one safetensors file whose metadata is JSON, written whole or not at all; data only, nothing to run."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:

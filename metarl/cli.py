@@ -26,8 +26,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     The environment variable METARL_TRACEBACK shows where an error came from.
     """
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # module:attribute finds the user's own modules
     try:
         sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments)))
     except BrokenPipeError:  # whoever read the output has seen enough

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from metarl import registry
-from metarl.launch import parse_options, summary
+from metarl.launch import parse_options, search_here, summary
 from metarl.plugins import Kind, Plugin, plugins
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def evaluate(
     device: str = "auto",
     actions: Literal["most-likely", "drawn"] | None = None,
     alone: bool = False,
+    trust: bool = False,
 ) -> int:
     """Let an agent, or a classical learner, adapt to tasks it has never seen, and print how well it did.
 
@@ -81,6 +82,7 @@ def evaluate(
         device: auto (a GPU if there is one), cpu, cuda, cuda:1, ...
         actions: How the agent acts; None: as suits it (rl2 draws continuous ones, takes the likeliest discrete).
         alone: Leave out the classical learners that otherwise stand beside an agent.
+        trust: Run the code of modules that the run folder names, where metarl does not know it (see `metarl list`).
     """
     from metarl.measure import Trials, write_results
     from metarl.runs import Run, load
@@ -89,12 +91,14 @@ def evaluate(
     run = Run.open(subject) if Path(subject).is_dir() else None
     if run is None:
         registry.find(subject, registry.learners(), "run folder or classical learner")
-    family = _family(run, distribution, option)
+    search_here(distribution, *([run.config.distribution, run.config.agent] if run and trust else []))
+    family = _family(run, distribution, option, trust)
     if run is None:
         trials = Trials(family.split(split), num_tasks, num_episodes, seed, device)
         print(adaptation_table([trials.play(trials.learner(subject), subject)]))
         return 0
-    agent = load(run.path, device)
+    named = distribution == run.config.distribution  # by this very command
+    agent = load(run.path, device, run.config.make_distribution(trust or named), trust)
     if num_episodes is None and distribution is None:
         num_episodes = agent.trial_episodes
     deterministic = None if actions is None else actions == "most-likely"
@@ -144,6 +148,7 @@ def check(
     """
     from metarl.testing import distribution_findings
 
+    search_here(subject)
     distribution = registry.make(subject, **parse_options(option))
     print(f"checking {distribution.name}")
     findings = distribution_findings(distribution, seed=seed, skip=skip)
@@ -153,7 +158,7 @@ def check(
     return int(broken > 0)
 
 
-def _family(run: "Run | None", distribution: str | None, option: tuple[str, ...]) -> "TaskDistribution":
+def _family(run: "Run | None", distribution: str | None, option: tuple[str, ...], trust: bool) -> "TaskDistribution":
     """The task distribution that was asked for, else that of the run."""
     if distribution is not None:
         return registry.make(distribution, **parse_options(option))
@@ -161,4 +166,4 @@ def _family(run: "Run | None", distribution: str | None, option: tuple[str, ...]
         raise ValueError("--option belongs to --distribution, which is not given")
     if run is None:
         raise ValueError("a classical learner needs --distribution")
-    return run.config.make_distribution()
+    return run.config.make_distribution(trust)

@@ -3,8 +3,10 @@
 import contextlib
 import dataclasses
 import json
+import os
 import re
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import tyro
 
-from metarl.registry import resolve
+from metarl.registry import name_of, plain_options, registered, resolve
 
 if TYPE_CHECKING:
     from metarl.agent import Agent
@@ -44,13 +46,12 @@ class Launch:
 
 def train_agent(name: str, arguments: Sequence[str]) -> int:
     """`metarl train NAME ...`; returns 0 when the run is complete, 128 + n when signal n stopped it."""
-    from metarl.agent import Agent
+    from metarl.agent import find_agent
     from metarl.runs import has_tensorboard
     from metarl.training import train
 
-    agent_class = resolve(name, "agent")
-    if not (isinstance(agent_class, type) and issubclass(agent_class, Agent)):
-        raise TypeError(f"{name} must be a subclass of metarl.Agent, got {agent_class!r}")
+    search_here(name)
+    agent_class = find_agent(name)
     launch = _parse(name, agent_class, arguments)
     run, agent = _start(name, agent_class, launch)
     print(f"{name} on {agent.distribution.name}: {launch.steps:,} steps on {agent.device}, into {run.path}")
@@ -60,28 +61,39 @@ def train_agent(name: str, arguments: Sequence[str]) -> int:
         print("curves go to progress.csv only: pip install 'metarl[tensorboard]' adds TensorBoard")
     stopped_by = train(run, agent, seconds_between_checkpoints=launch.save_every)
     if stopped_by is None:
-        print(f"complete at step {agent.num_timesteps:,}; next: metarl evaluate {shlex.quote(str(run.path))}")
+        foreign = not registered(name, "agent") or not registered(launch.distribution, "distribution")
+        command = f"metarl evaluate {shlex.quote(str(run.path))}{' --trust' if foreign else ''}"
+        print(f"complete at step {agent.num_timesteps:,}; next: {command}")
         return 0
     command = shlex.join(["metarl", "train", name, *(a for a in arguments if a != "--resume"), "--resume"])
     print(f"saved at step {agent.num_timesteps:,}; go on with: {command}")
     return 128 + stopped_by
 
 
+def search_here(*names: str | None) -> None:
+    """Let Python look for modules in the current folder, where one of `names` is `module:attribute` of the user's own.
+
+    Not otherwise: the current folder may be a run that somebody else sent, with modules in it.
+    """
+    if any(":" in name for name in names if name) and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+
+
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """Options from `name=value` texts; a value is a number, true, false, a JSON list, or else text.
+    """Options from `name=value` texts; a value is a number, true, false, null, a flat JSON list, or else text.
 
     >>> parse_options(["arms=5", "size=[9, 9]", "kind=dense"])
     {'arms': 5, 'size': (9, 9), 'kind': 'dense'}
 
-    Raises ValueError for a text without `=`.
+    Raises ValueError for a text without `=`, or a value that is nested.
     """
-    options = {}
+    options: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name.isidentifier():
             raise ValueError(f"an option is written name=value, got {pair!r}")
         options[name] = _value(text)
-    return options
+    return plain_options(options, "--option")
 
 
 def folder_name(config: "RunConfig", defaults: Mapping[str, Any]) -> str:
@@ -117,10 +129,14 @@ def _start(name: str, agent_class: "type[Agent]", launch: Launch) -> "tuple[Run,
 
     if launch.steps < 1:
         raise ValueError(f"--steps must be at least 1, got {launch.steps}")
+    search_here(launch.distribution)
+    family = name_of(resolve(launch.distribution, "distribution"), "distribution") or launch.distribution
     given = parse_options(launch.option)
-    config = RunConfig(name, launch.distribution, given, launch.seed, launch.steps, asdict(launch.agent))
+    config = RunConfig(
+        name_of(agent_class, "agent") or name, family, given, launch.seed, launch.steps, asdict(launch.agent)
+    )
     folder = launch.run_dir or Path("runs") / folder_name(config, asdict(agent_class.Options()))
-    distribution = config.make_distribution()
+    distribution = config.make_distribution(trust=True)  # the command names it
     agent = agent_class(distribution, launch.agent, seed=launch.seed, device=launch.device)
     if not launch.resume:
         return Run.create(folder, config), agent
@@ -133,6 +149,5 @@ def _start(name: str, agent_class: "type[Agent]", launch: Launch) -> "tuple[Run,
 def _value(text: str) -> Any:
     for read in (json.loads, float):  # float: .5 and 1. are numbers, though not in JSON
         with contextlib.suppress(ValueError):
-            value = read(text)
-            return tuple(value) if isinstance(value, list) else value
+            return read(text)
     return text

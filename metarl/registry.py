@@ -1,6 +1,8 @@
 """Names of task distributions and agents; the core never imports them, it loads them by name."""
 
 import importlib
+import sys
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, cast
 
@@ -20,26 +22,47 @@ def make(name: str, **options: Any) -> TaskDistribution:
 
     Raises ValueError for an unknown name (it lists the known ones) or an option the family does not have.
     """
-    target = resolve(name, "distribution")
+    return build(name, options)
+
+
+def build(name: str, options: Mapping[str, Any], source: str | None = None) -> TaskDistribution:
+    """The task distribution `name` with `options`; `source` as in `resolve`.
+
+    TypeError where the name stands for something else, which is then not called.
+    """
+    target = resolve(name, "distribution", source)
     if isinstance(target, TaskDistribution):
         if options:
             raise ValueError(f"{name} is an instance and takes no options, got {sorted(options)}")
         return target
+    wrong_class = isinstance(target, type) and not issubclass(target, TaskDistribution)
+    if wrong_class or not callable(target):
+        raise _wrong_kind(name, target if wrong_class else type(target))
     try:
         distribution = target(**options)
     except TypeError as error:
         raise ValueError(f"{name}: {error}") from error
     if not isinstance(distribution, TaskDistribution):
-        raise TypeError(f"{name} must give a metarl.TaskDistribution, got {type(distribution).__name__}")
+        raise _wrong_kind(name, type(distribution))
     return distribution
 
 
-def resolve(name: str, kind: Kind) -> Any:
+def resolve(name: str, kind: Kind, source: str | None = None) -> Any:
     """What `name` stands for: `module:attribute`, a name of metarl's own, or one that an installed package adds.
 
-    ValueError where nothing goes by that name, or what does cannot be imported.
+    `source` is the file that says the name, where nobody else does: importing runs code, so what is not registered is
+    then refused. None: the caller says it.
+
+    ValueError where nothing goes by that name, or what does may not or cannot be imported.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"{source}: the {kind} must be a name, got {name!r}")
     if ":" in name:
+        if source is not None and not registered(name, kind):
+            raise ValueError(
+                f"{source} names the {kind} {name!r}, which is not registered (see `metarl list`), so that opening the "
+                "file would run its code: if you trust that code, say trust=True, or --trust on the command line"
+            )
         return import_attribute(name)
     table = own(kind)
     if name in table:
@@ -48,6 +71,31 @@ def resolve(name: str, kind: Kind) -> Any:
     if plugin is not None:
         return load_plugin(plugin)
     return find(name, table | {each.name: each.place for each in plugins(kind)}, kind)  # says what there is
+
+
+def registered(name: str, kind: Kind) -> bool:
+    """Whether metarl or an installed package knows `name`, or says `module:attribute` itself."""
+    known = own(kind)
+    return name in {*known, *known.values()} or any(name in (plugin.name, plugin.place) for plugin in plugins(kind))
+
+
+def name_of(thing: object, kind: Kind) -> str | None:
+    """The registered name of a class, function or instance: what files keep, since modules move. None: it has none."""
+    places = [
+        *own(kind).items(),
+        *((plugin.name, plugin.place) for plugin in plugins(kind) if plugin.name not in own(kind)),
+    ]
+    return next((name for name, place in places if _if_imported(place) is thing), None)
+
+
+def plain_options(options: object, source: str) -> dict[str, Any]:
+    """The options that a file says, its lists as tuples.
+
+    ValueError naming `source` unless each is a number, a text, a bool, None or a flat list of these.
+    """
+    if not isinstance(options, Mapping):
+        raise ValueError(f"{source}: options must be names with values, got {options!r}")
+    return {name: _plain(name, value, source) for name, value in options.items()}
 
 
 def load_plugin(plugin: Plugin) -> Any:
@@ -121,3 +169,23 @@ def register_gymnasium() -> None:
 def gymnasium_env(family: str, render_mode: str | None = None, **options: Any) -> "gymnasium.Env[Any, Any]":
     """One environment of a family; without `reset(options={"task": ...})` every reset draws a task."""
     return make(family, **options).env(render_mode=render_mode)
+
+
+def _if_imported(place: str) -> Any:
+    """What `module:attribute` names, or None where nobody has imported that module."""
+    module, _, attribute = place.partition(":")
+    return getattr(sys.modules.get(module), attribute, None)
+
+
+def _plain(name: str, value: object, source: str) -> Any:
+    entries = value if isinstance(value, (list, tuple)) else [value]
+    if not all(isinstance(entry, (int, float, str, bool, type(None))) for entry in entries):
+        raise ValueError(
+            f"{source}: the option {name!r} must be a number, a text, true, false, null or a flat list of these, "
+            f"got {value!r}"
+        )
+    return tuple(entries) if entries is value else value
+
+
+def _wrong_kind(name: str, kind: type) -> TypeError:
+    return TypeError(f"{name} must give a metarl.TaskDistribution, got {kind.__name__}")

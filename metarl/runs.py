@@ -25,7 +25,7 @@ import torch
 from stable_baselines3.common.logger import Logger, make_output_format
 
 from metarl.agent import Agent
-from metarl.registry import make
+from metarl.registry import build, plain_options
 from metarl.results import write_atomically
 from metarl.tasks import TaskDistribution
 
@@ -60,10 +60,13 @@ class RunConfig:
     versions: Mapping[str, str] = field(default_factory=versions)
     """Versions of Python and the libraries at the start."""
 
-    def make_distribution(self) -> TaskDistribution:
-        """The task distribution that the run trains on."""
-        plain = {name: tuple(v) if isinstance(v, list) else v for name, v in self.distribution_options.items()}
-        return make(self.distribution, **plain)
+    def make_distribution(self, trust: bool = False) -> TaskDistribution:
+        """The task distribution that the run trains on.
+
+        ValueError where it is `module:attribute` that is not registered, unless you `trust` it: importing runs code.
+        """
+        options = plain_options(self.distribution_options, CONFIG)
+        return build(self.distribution, options, None if trust else CONFIG)
 
     def to_json(self) -> dict[str, Any]:
         """The same as JSON gives it back: tuples have become lists."""
@@ -171,18 +174,26 @@ class Run:
         write_atomically(self.path / CONFIG, json.dumps(self.config.to_json(), indent=2) + "\n")
 
 
-def load(path: str | Path, device: torch.device | str = "auto", distribution: TaskDistribution | None = None) -> Agent:
+def load(
+    path: str | Path,
+    device: torch.device | str = "auto",
+    distribution: TaskDistribution | None = None,
+    trust: bool = False,
+) -> Agent:
     """The agent in a checkpoint file, or in the last checkpoint of a run folder.
 
     `distribution` is needed for a file whose task distribution cannot be made again from its name and options, such as
-    one of your own; a run folder knows the place it came from. ValueError if there is no checkpoint, or a damaged one.
+    one of your own; a run folder knows the place it came from. Files are data: an agent or a distribution that they
+    name as `module:attribute` is imported, which runs its code, with `trust` only, unless it is registered.
+
+    ValueError if there is no checkpoint, a damaged one, or one that needs trust.
     """
     if not Path(path).is_dir():
-        return Agent.load(path, device, distribution)
+        return Agent.load(path, device, distribution, trust)
     run = Run.open(path)
     if not run.checkpoint.exists():
         raise ValueError(f"{path} has no checkpoint yet: train it further with --resume")
-    return Agent.load(run.checkpoint, device, distribution or run.config.make_distribution())
+    return Agent.load(run.checkpoint, device, distribution or run.config.make_distribution(trust), trust)
 
 
 def has_tensorboard() -> bool:

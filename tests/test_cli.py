@@ -59,7 +59,7 @@ def test_train_makes_a_run_named_after_its_settings(capsys: pytest.CaptureFixtur
     assert run.config.distribution_options == {"arms": 3, "pulls": 4}
     assert run.config.options["rate"] == 0.25
     assert FakeAgent.load(run.checkpoint).options.rate == 0.25
-    assert f"metarl evaluate {run.path}" in capsys.readouterr().out
+    assert f"metarl evaluate {run.path} --trust\n" in capsys.readouterr().out
 
 
 def test_resume_goes_on_and_only_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,7 +80,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again() -> None:
 
 def test_evaluate_writes_into_the_run_folder(capsys: pytest.CaptureFixture[str]) -> None:
     trained("a")
-    assert call("evaluate", "a", "--num-tasks", "20", "--num-episodes", "3", "--device", "cpu") == 0
+    assert call("evaluate", "a", "--trust", "--num-tasks", "20", "--num-episodes", "3", "--device", "cpu") == 0
     table = capsys.readouterr().out
     assert "20 tasks" in table
     assert "3 episodes" in table
@@ -99,7 +99,7 @@ def test_evaluate_leaves_it_to_the_agent_how_to_act_unless_told(monkeypatch: pyt
 
     monkeypatch.setattr(FakeAgent, "policy", record)
     for choice in ([], ["--actions", "drawn"], ["--actions", "most-likely"]):
-        assert call("evaluate", "a", "--num-tasks", "5", "--alone", "--device", "cpu", *choice) == 0
+        assert call("evaluate", "a", "--trust", "--num-tasks", "5", "--alone", "--device", "cpu", *choice) == 0
     assert asked[::2] == [None, False, True]
     assert asked[1::2] == asked[::2]  # the trial that the report shows
 
@@ -107,7 +107,7 @@ def test_evaluate_leaves_it_to_the_agent_how_to_act_unless_told(monkeypatch: pyt
 def test_evaluate_on_another_distribution_keeps_apart() -> None:
     trained("a")
     other = ["--distribution", "bernoulli-bandit", "--option", "arms=3", "pulls=6"]
-    assert call("evaluate", "a", *other, "--num-tasks", "5", "--alone", "--device", "cpu") == 0
+    assert call("evaluate", "a", "--trust", *other, "--num-tasks", "5", "--alone", "--device", "cpu") == 0
     assert list(Path("a").glob("*/evaluation-test.json"))
     assert not Path("a/evaluation-test.json").exists()
 
@@ -120,7 +120,7 @@ def test_evaluate_a_classical_learner(capsys: pytest.CaptureFixture[str]) -> Non
 def test_compare_pools_the_seeds_of_a_setting(capsys: pytest.CaptureFixture[str]) -> None:
     runs = [trained("a"), trained("b", "--seed", "1"), trained("c", "--rate", "0.1")]
     for run in runs:
-        call("evaluate", run, "--num-tasks", "10", "--alone", "--device", "cpu")
+        call("evaluate", run, "--trust", "--num-tasks", "10", "--alone", "--device", "cpu")
     capsys.readouterr()
     assert call("compare", *runs) == 0
     cells = [line.split() for line in capsys.readouterr().out.splitlines()]
@@ -155,6 +155,7 @@ MISTAKES = {
     "unknown agent": (["train", "rl3", *BANDIT], "did you mean 'rl2'"),
     "unknown distribution": (["train", "rl2", "--distribution", "grid"], "Known: bernoulli-bandit"),
     "unknown option": (["train", "rl2", "--distribution", "dark-room", "--option", "rooms=2"], "rooms"),
+    "nested option": (["train", "rl2", "--distribution", "dark-room", "--option", 'rooms={"a": 1}'], "flat list"),
     "option without value": (["train", "rl2", "--distribution", "dark-room", "--option", "rooms"], "name=value"),
     "impossible option": (["train", "rl2", "--distribution", "bernoulli-bandit", "--option", "arms=1"], "arms >= 2"),
     "no steps": ([*TRAIN, "--steps", "0"], "--steps must be at least 1"),
@@ -200,7 +201,8 @@ def test_runs_that_were_not_evaluated_say_how(capsys: pytest.CaptureFixture[str]
 
 def test_an_agent_for_other_actions_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     trained("a")
-    assert call("evaluate", "a", "--distribution", "bernoulli-bandit", "--option", "arms=9", "--device", "cpu") == 2
+    other = ["--distribution", "bernoulli-bandit", "--option", "arms=9"]
+    assert call("evaluate", "a", "--trust", *other, "--device", "cpu") == 2
     assert "action_space" in capsys.readouterr().err
 
 

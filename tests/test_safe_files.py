@@ -9,20 +9,15 @@ from typing import Any
 
 import pytest
 from fake_agent import FakeAgent, FakeOptions
-from gymnasium import spaces
 
 import metarl
-from metarl.agent import Agent, describe_distribution, restore_distribution
 from metarl.agents.rl2 import RL2, RL2Options
-from metarl.changing_tasks import ChangingTasks
 from metarl.checkpoints import load_checkpoint, save_checkpoint
 from metarl.cli import main
-from metarl.registry import adapted, build, distributions, name_of, registered, resolve
 from metarl.runs import Run, RunConfig
-from metarl.tasks import TaskDistribution
 
 BANDIT = {"arms": 3, "pulls": 4}
-OURS = ("intruder", "outer", "this", "hubconf", "shadow", "sized_family")  # modules that no test leaves behind
+OURS = ("intruder", "outer", "this", "hubconf", "shadow")  # modules that no test leaves behind
 MODULE = """
 from pathlib import Path
 Path({imported!r}).touch()
@@ -262,63 +257,6 @@ def test_modules_in_a_run_folder_do_not_shadow_others(
     assert (intruder / "imported").exists()
 
 
-SIZED = """
-from dataclasses import dataclass
-from metarl.envs.bandit import BernoulliBandit
-
-@dataclass(frozen=True)
-class Sized(BernoulliBandit):
-    "A family of a user's own, one option of which is a tuple."
-    sizes: tuple[int, ...] = (1, 2)
-"""
-
-
-def described(distribution: TaskDistribution) -> dict[str, Any]:
-    """What a checkpoint says of a distribution, as JSON gives it back."""
-    description: dict[str, Any] = json.loads(json.dumps(describe_distribution(distribution)))
-    return description
-
-
-@pytest.mark.parametrize("name", distributions())
-def test_every_family_comes_back_by_its_registered_name(name: str) -> None:
-    family = metarl.make(name)
-    for distribution in (family, family.split("test"), _narrowed(family)):
-        description = described(distribution)
-        assert description["family"] == name
-        assert "metarl." not in json.dumps(description)
-        assert restore_distribution(description, "file") == distribution
-
-
-def _narrowed(family: TaskDistribution) -> TaskDistribution:
-    """Half of the prior of one parameter."""
-    name, box = next(iter(family.task_space.spaces.items()))
-    assert isinstance(box, spaces.Box)
-    return family.where(**{name: (float(box.low.max()), float((box.low.max() + box.high.min()) / 2))})
-
-
-def test_options_come_back_tuples_too_and_a_users_own_family_needs_trust() -> None:
-    assert restore_distribution(described(metarl.make("bernoulli-bandit", **BANDIT)), "file").options == BANDIT
-    Path("path/sized_family.py").write_text(SIZED)
-    family = build("sized_family:Sized", {"sizes": (3, 4)})
-    description = described(family.split("ood"))
-    assert description["family"] == "sized_family:Sized"
-    del sys.modules["sized_family"]
-    with pytest.raises(ValueError, match="file names the distribution 'sized_family:Sized'"):
-        restore_distribution(description, "file")
-    assert "sized_family" not in sys.modules
-    restored = restore_distribution(description, "file", trust=True)
-    assert (restored.options, restored.split_name) == (family.options, "ood")
-
-
-def test_families_that_are_built_ask_for_the_object(user_project: Path) -> None:
-    wrapped = ChangingTasks(metarl.make("bernoulli-bandit"), changes=(2,))
-    for family in (wrapped, metarl.make("frozen-lake"), metarl.make("drift_family:drift")):
-        with pytest.raises(
-            ValueError, match=f"{family.name} cannot be made again from a checkpoint: give it as the arg"
-        ):
-            restore_distribution(described(family), "file", trust=True)
-
-
 def test_a_class_may_load_its_own_files_and_trust_loads_the_others(tmp_path: Path) -> None:
     FakeAgent(metarl.make("bernoulli-bandit"), FakeOptions(rate=0.25), device="cpu").save("own")
     assert load_checkpoint("own")[1]["agent"] == "fake_agent:FakeAgent"
@@ -351,13 +289,3 @@ def test_names_are_kept_where_places_were_typed() -> None:
     description = load_checkpoint(Run.open("a").checkpoint)[1]
     assert (description["agent"], description["distribution"]["family"]) == ("rl2", "bernoulli-bandit")
     assert metarl.load("a", device="cpu").distribution == metarl.make("bernoulli-bandit")
-
-
-def test_what_is_registered_has_one_name_and_every_other_has_none() -> None:
-    for name in (*distributions(), *adapted()):
-        assert name_of(resolve(name, "distribution", "file"), "distribution") == name
-    for thing in (Agent, FakeAgent, resolve, 3):
-        assert name_of(thing, "agent") is None
-    assert registered("metarl.agents.rl2:RL2", "agent")
-    assert not registered("metarl.agents.rl2:RL2", "distribution")
-    assert not registered("metarl.agents.rl2:RL2Options", "agent")

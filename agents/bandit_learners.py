@@ -9,8 +9,8 @@ from gymnasium import spaces
 from torch import Tensor
 
 from metarl import bandit_index, bandit_theory, draws, seeding
-from metarl.agent import AdaptivePolicy, PrivilegedPolicy
-from metarl.tasks import TaskDistribution, Tasks
+from metarl.agent import AdaptivePolicy
+from metarl.tasks import TaskDistribution
 from metarl.trajectories import Transition
 
 # from the numbers of the arms [N, arms] (bandit_theory.arm_number) and the pulls left [N], at least 1, the arm [N]
@@ -204,33 +204,3 @@ class BayesOptimalBandit(BanditPlanner):
     def solve(self, pulls: int) -> Plan:
         solution = bandit_theory.solve(self.successes.shape[1], pulls).to(self.device)
         return lambda numbers, remaining: solution.choose(numbers)
-
-
-@final
-class KnownBestArm(PrivilegedPolicy):
-    """Knows the arms and pulls the best."""
-
-    def __init__(
-        self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0
-    ) -> None:
-        self.check(distribution)
-        super().__init__(num_tasks, device)
-        assert isinstance(distribution.action_space, spaces.Discrete)
-        self._means = torch.zeros(num_tasks, int(distribution.action_space.n), device=device)
-
-    check = staticmethod(check_bandit)
-
-    def reveal(self, tasks: Tasks) -> None:
-        self._means = tasks["means"].to(self.device)
-
-    def begin(self, mask: Tensor | None = None) -> None:
-        """Nothing to forget."""
-
-    def act(self, observation: Tensor) -> Tensor:
-        return self._means.argmax(1)
-
-    def values(self, observation: Tensor) -> Tensor:
-        return self._means
-
-    def observe(self, transition: Transition) -> None:
-        """Nothing to learn."""

@@ -12,8 +12,8 @@ from gymnasium import spaces
 from torch import Tensor
 
 from metarl import draws, planning, seeding
-from metarl.agent import AdaptivePolicy, PrivilegedPolicy
-from metarl.tasks import TaskDistribution, Tasks
+from metarl.agent import AdaptivePolicy
+from metarl.tasks import TaskDistribution
 from metarl.trajectories import Transition
 
 
@@ -99,7 +99,7 @@ class EpisodicPlanner(AdaptivePolicy):
         state, action = transition.observation, transition.action
         self._belief.moves[self._slot, state, action, transition.next_observation] += 1
         self._belief.reward_sums[self._slot, state, action] += transition.reward
-        self._elapsed = next_step(self._elapsed, transition.done, self.horizon)
+        self._elapsed = planning.next_step(self._elapsed, transition.done, self.horizon)
         self._unplanned |= transition.done
 
 
@@ -164,42 +164,3 @@ class OptimisticPlanner(EpisodicPlanner):
         rewards = belief.rewards + self._widths[0] * uncertainty
         radius = self._widths[1] * uncertainty
         return planning.optimistic_value_iteration(rewards, belief.transitions, radius, self.horizon)[1]
-
-
-@final
-class KnownMDP(PrivilegedPolicy):
-    """Knows the task and acts optimally in it."""
-
-    def __init__(
-        self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0
-    ) -> None:
-        check_tabular(distribution)
-        super().__init__(num_tasks, device)
-        shape = distribution.task_space["rewards"].shape or (0, 0)
-        self._horizon = distribution.horizon
-        self._slot = torch.arange(num_tasks, device=device)
-        self._values = torch.zeros(num_tasks, self._horizon, *shape, device=device)
-        self._elapsed = torch.zeros(num_tasks, dtype=torch.int64, device=device)
-
-    check = staticmethod(check_tabular)
-
-    def reveal(self, tasks: Tasks) -> None:
-        tasks = tasks.to(self.device)
-        self._values = planning.action_values(tasks["rewards"], tasks["transitions"], self._horizon)
-
-    def begin(self, mask: Tensor | None = None) -> None:
-        self._elapsed[slice(None) if mask is None else mask] = 0
-
-    def act(self, observation: Tensor) -> Tensor:
-        return self.values(observation).argmax(-1)
-
-    def values(self, observation: Tensor) -> Tensor:
-        return self._values[self._slot, self._elapsed, observation]
-
-    def observe(self, transition: Transition) -> None:
-        self._elapsed = next_step(self._elapsed, transition.done, self._horizon)
-
-
-def next_step(elapsed: Tensor, done: Tensor, horizon: int) -> Tensor:
-    """`[N]` steps since the start of the episode, after one more; what outlasts the horizon counts as its last step."""
-    return (elapsed + 1).clamp(max=horizon - 1) * ~done

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from metarl import seeding
 from metarl.agent import Agent
-from metarl.agents import expert
 from metarl.agents.imitation import Supervised
 from metarl.agents.in_context import Actor, InContextPolicy
 from metarl.agents.rl2_options import RL2Options
@@ -22,6 +21,7 @@ from metarl.recall import Recall
 from metarl.rollouts import StochasticPolicy, collect
 from metarl.schedules import discount_reach, factor_of_reach, growing_steps, linear_decay
 from metarl.tasks import TaskDistribution
+from metarl.teaching import Teaching
 from metarl.trajectories import Context, Trajectories
 from metarl.vector import TaskVectorEnv
 
@@ -55,7 +55,8 @@ class RL2(Agent):
         super().__init__(distribution, options, seed=seed, device=device)
         self.trial_steps = self.trial_episodes * distribution.horizon
         self._episode_steps: float = distribution.horizon  # of those in the last batch, on the mean
-        self._has_expert = self.options.imitation > 0 and expert(distribution, 1) is not None
+        self.teaching = _teaching(distribution, self.options)
+        self._has_expert = self.teaching.expert is not None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeding.stream_seed(seed, "parameters"))
             self.actor = _actor(distribution, self.options)
@@ -104,6 +105,7 @@ class RL2(Agent):
             "rollout/trial_steps": trajectories.num_steps,
             "rollout/episode_return": trajectories.mean_episode_return(),
             "train/unexplained_variance": value_error,
+            "train/imitates": float(advice is not None),
             **metrics,
         }
 
@@ -134,7 +136,7 @@ class RL2(Agent):
             num_trials, deterministic=False, seed=seeding.stream_seed(self.seed, "act", self.updates)
         )
         if self._has_expert and progress < self.options.imitation:
-            policy = Supervised(policy, expert(self.distribution, num_trials, self.device), env.tasks)
+            policy = Supervised(policy, self.distribution.expert(num_trials, self.device), env.tasks)
         seed = seeding.stream_seed(self.seed, "environment", self.updates)
         trajectories = collect(policy, env, steps, seed=seed, on_step=lambda: on_step(env))
         if not isinstance(policy, Supervised):
@@ -237,6 +239,13 @@ class RL2(Agent):
 
     def _stream(self, name: str) -> torch.Generator:
         return seeding.generator(self.seed, name, self.updates, device=self.device)
+
+
+def _teaching(distribution: TaskDistribution, options: RL2Options) -> Teaching:
+    expert = distribution.expert(1) if options.imitation > 0 else None
+    if expert is None:
+        return Teaching(privileged_critic=options.privileged_critic)
+    return Teaching(type(expert).__name__, options.imitation, options.privileged_critic)
 
 
 def _actor(distribution: TaskDistribution, options: RL2Options) -> Actor:

@@ -50,7 +50,7 @@ class RL2Options:
     privileged_critic: bool = True
     """Let the critic see the task in meta-training; the policy never does."""
     imitation: float = 0.3
-    """Share of training, at its start, in which the policy imitates an expert that knows the task, if there is one."""
+    """Share of training, at its start, in which the policy imitates the family's expert, if it names one."""
     imitation_temperature: float = 0.5
     """How soft the expert's advice on discrete actions is, in units of its values' deviation between actions."""
     growth: float = 0.5

@@ -1,17 +1,16 @@
-"""Classical searchers for one hidden goal: on a grid, and the goal-knowing optimum in the plane."""
+"""Classical searchers for one hidden goal on a grid."""
 
 from abc import abstractmethod
 from typing import final
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from torch import Tensor
 
 from metarl import draws, goal_search, seeding
-from metarl.agent import AdaptivePolicy, PrivilegedPolicy
+from metarl.agent import AdaptivePolicy
 from metarl.goal_search import GoalCells
-from metarl.tasks import TaskDistribution, Tasks
+from metarl.tasks import TaskDistribution
 from metarl.trajectories import Transition
 
 
@@ -28,21 +27,6 @@ def check_goal_cells(distribution: TaskDistribution) -> None:
     goal_cells(distribution)
 
 
-def check_point(distribution: TaskDistribution) -> None:
-    """ValueError unless observation, `goal` and action are Boxes of one shape: a position, a place, a displacement."""
-    box, place, move = (
-        distribution.observation_space,
-        distribution.task_space.spaces.get("goal"),
-        distribution.action_space,
-    )
-    boxes = all(isinstance(space, spaces.Box) for space in (box, place, move))
-    if not boxes or place is None or not (box.shape == place.shape == move.shape):
-        raise ValueError(
-            "going to a known goal needs Box observations and actions and a task parameter `goal`, all of one shape; "
-            f"{distribution.name} observes {box}, takes {move} and has the tasks {distribution.task_space}"
-        )
-
-
 class GoalSearcher(AdaptivePolicy):
     """Explores until the goal was met, then goes straight to it and stays."""
 
@@ -52,7 +36,7 @@ class GoalSearcher(AdaptivePolicy):
         self.grid = goal_cells(distribution)
         super().__init__(num_tasks, device)
         self.generator = seeding.generator(seed, "goal-search", device=device)
-        self.way = ways(self.grid, self.device)
+        self.way = goal_search.ways(self.grid, self.device)
         self._goal = torch.full((num_tasks,), -1, device=device)  # -1: not met
 
     check = staticmethod(check_goal_cells)
@@ -144,75 +128,3 @@ class BayesOptimalSearch(GoalSearcher):
 
     def missed(self, cell: Tensor) -> None:
         self._elapsed = (self._elapsed + 1) % len(self._path)
-
-
-@final
-class KnownGoal(PrivilegedPolicy):
-    """Knows the goal cell, goes straight to it and stays."""
-
-    def __init__(
-        self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0
-    ) -> None:
-        self._grid = goal_cells(distribution)
-        super().__init__(num_tasks, device)
-        self._way = ways(self._grid, self.device)
-        steps = goal_search.distances(self._grid.successors().numpy())
-        self._distance = torch.from_numpy(steps.T.copy()).to(self.device)  # [cells (goal), cells]
-        self._goal = torch.zeros(num_tasks, dtype=torch.int64, device=device)
-
-    check = staticmethod(check_goal_cells)
-
-    def reveal(self, tasks: Tasks) -> None:
-        x, y = tasks["goal"].to(self.device).unbind(1)
-        self._goal = x * self._grid.side + y
-
-    def begin(self, mask: Tensor | None = None) -> None:
-        """Nothing to forget."""
-
-    def act(self, observation: Tensor) -> Tensor:
-        return self._way[self._goal, observation]
-
-    def values(self, observation: Tensor) -> Tensor:
-        """What each step of delay costs, where the episode is long enough to reach the goal."""
-        following = self._grid.successors().to(self.device)[observation]
-        return -(1 + self._grid.step_cost) * self._distance[self._goal[:, None], following]
-
-    def observe(self, transition: Transition) -> None:
-        """Nothing to learn."""
-
-
-@final
-class KnownPointGoal(PrivilegedPolicy):
-    """Knows the goal in the plane and closes in on it as fast as each axis allows."""
-
-    def __init__(
-        self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0
-    ) -> None:
-        self.check(distribution)
-        super().__init__(num_tasks, device)
-        assert isinstance(distribution.action_space, spaces.Box)
-        self._low = torch.as_tensor(distribution.action_space.low, device=device)
-        self._high = torch.as_tensor(distribution.action_space.high, device=device)
-        self._goal = torch.zeros(num_tasks, *self._low.shape, device=device)
-
-    check = staticmethod(check_point)
-
-    def reveal(self, tasks: Tasks) -> None:
-        self._goal = tasks["goal"].to(self.device)
-
-    def begin(self, mask: Tensor | None = None) -> None:
-        """Nothing to forget."""
-
-    def act(self, observation: Tensor) -> Tensor:
-        return (self._goal - observation).clamp(self._low, self._high)
-
-    def values(self, observation: Tensor) -> None:
-        return None
-
-    def observe(self, transition: Transition) -> None:
-        """Nothing to learn."""
-
-
-def ways(grid: GoalCells, device: torch.device) -> Tensor:
-    """`[cells (goal), cells]` the first action of a shortest path from each cell to each goal."""
-    return torch.from_numpy(goal_search.shortest_actions(grid.successors().numpy())).to(device)

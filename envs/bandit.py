@@ -9,6 +9,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from metarl import bandit_index, draws
+from metarl.experts import KnownBestArm
 from metarl.native import NativeDistribution
 from metarl.tasks import OptimalReturn, Tasks
 
@@ -60,6 +61,9 @@ class BernoulliBandit(NativeDistribution):
             return None
         pulls = self.pulls if num_episodes is None else num_episodes
         return bandit_index.optimal_return(self.arms, pulls, float(low[0]), float(high[0]))
+
+    def expert(self, num_tasks: int, device: torch.device | str = "cpu") -> KnownBestArm:
+        return KnownBestArm(self.arms, num_tasks, device)
 
     def _prior(self) -> tuple[np.ndarray, np.ndarray]:
         return self._interval("means", 0.0, 0.5 if self.split_name == "ood" else 1.0)

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from metarl import goal_search
+from metarl.experts import KnownGoal
 from metarl.native import NativeDistribution
 from metarl.tasks import OptimalReturn, Tasks
 
@@ -70,6 +71,10 @@ class GoalGrid(NativeDistribution):
     def optimal_return(self, num_episodes: int | None = None) -> OptimalReturn:
         """The Bayes-optimal return: exact where the best search path can be proved, else a bound."""
         return goal_search.optimal_return(goal_search.problem(self, num_episodes))
+
+    @final
+    def expert(self, num_tasks: int, device: torch.device | str = "cpu") -> KnownGoal:
+        return KnownGoal(self, num_tasks, device)
 
     @final
     def _draw(self, num_tasks: int, generator: torch.Generator) -> dict[str, Tensor]:

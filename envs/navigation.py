@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from metarl import draws
+from metarl.experts import KnownPointGoal
 from metarl.native import NativeDistribution
 from metarl.tasks import OptimalReturn, Tasks
 
@@ -44,6 +45,10 @@ class PointFamily(NativeDistribution):
         value = self.known_goal_return()
         source = "straight to the known goal; what finding it costs is not counted"
         return OptimalReturn((value,) * episodes, value * episodes, "bound", source=source)
+
+    @final
+    def expert(self, num_tasks: int, device: torch.device | str = "cpu") -> KnownPointGoal:
+        return KnownPointGoal(self.action_space, num_tasks, device)
 
     @final
     def initial_state(self, tasks: Tasks, generator: torch.Generator) -> Tensor:

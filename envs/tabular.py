@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from metarl import planning, seeding
+from metarl.experts import KnownMDP
 from metarl.native import NativeDistribution
 from metarl.tasks import OptimalReturn, Tasks
 
@@ -79,6 +80,9 @@ class TabularMDP(NativeDistribution):
         value, error, tasks = _known_task_return(self)
         source = f"value iteration in {tasks} known tasks; what learning them costs is not counted"
         return OptimalReturn((value,) * episodes, value * episodes, "bound", error * episodes, source)
+
+    def expert(self, num_tasks: int, device: torch.device | str = "cpu") -> KnownMDP:
+        return KnownMDP(self.states, self.actions, self.horizon, num_tasks, device)
 
     def _draw(self, num_tasks: int, generator: torch.Generator) -> dict[str, Tensor]:
         low, high = self._interval("rewards", 1.0 - self.reward_span, 1.0 + self.reward_span)

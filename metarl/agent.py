@@ -19,6 +19,7 @@ from metarl.plugins import Kind
 from metarl.progress import StepProgress
 from metarl.registry import build, name_of, plain_options, resolve
 from metarl.tasks import TaskDistribution, Tasks
+from metarl.teaching import Teaching
 from metarl.trajectories import Context, Transition
 from metarl.vector import TaskVectorEnv
 
@@ -72,6 +73,7 @@ class Agent(ABC):
     """
 
     Options: ClassVar[type]  # a frozen dataclass, with a line of documentation under each field
+    teaching: Teaching = Teaching()  # what it learns from in meta-training besides the reward
 
     def __init__(
         self, distribution: TaskDistribution, options: Any = None, *, seed: int = 0, device: torch.device | str = "auto"
@@ -153,6 +155,7 @@ class Agent(ABC):
         description = {
             "agent": _name(type(self), "agent"),
             "options": dataclasses.asdict(self.options),
+            "teaching": dataclasses.asdict(self.teaching),
             "distribution": describe_distribution(self.distribution),
             "seed": self.seed,
             "updates": self.updates,

@@ -25,7 +25,7 @@ class ChangingTasks(TaskDistribution):
     A task of this distribution is a task of the family for each letter of `order`: with "aba" two of them, the first of
     which returns. `changes` are the episodes, counted from 0, at which the next letter begins. Whatever adapts to tasks
     can be measured, and trained, in it. With `announced` every change is a hard reset for the agent: the limit for
-    agents that have to notice by themselves.
+    agents that have to notice by themselves. It names no expert: that of the family does not know when tasks change.
 
     >>> import metarl
     >>> rooms = ChangingTasks(metarl.make("grid-navigation"), changes=(3, 6), order="aba")

@@ -14,6 +14,7 @@ from torch import Tensor
 from metarl.contract import Clause, require, untouched_by
 from metarl.contract_probe import SLOTS, Probe, explore
 from metarl.environment_contract import DYNAMICS, ENDS, INFLUENCES
+from metarl.expert_contract import CLAUSES as EXPERT
 from metarl.gym_attributes import stale_attributes
 from metarl.tasks import Tasks
 
@@ -274,6 +275,7 @@ CLAUSES = (
     Clause("slots never mix their tasks", slots_keep_their_own_tasks),
     Clause("a masked hard reset spares the other slots", hard_reset_spares_the_others),
     Clause("one environment is like a vector of one and keeps its task", single_env_is_alike),
+    *EXPERT,
     Clause("gymnasium's environment checker passes", gymnasium_agrees),
     Clause("Stable-Baselines3's environment checker passes", stable_baselines3_agrees),
     Clause("the global random state is untouched", randomness_is_its_own),

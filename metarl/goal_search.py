@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol, final, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -120,6 +121,11 @@ def shortest_actions(successors: Integers) -> Integers:
     """The first action `[cells (goal), cells]` of a shortest path from each cell to each goal; on the goal, to stay."""
     steps = distances(successors)
     return np.ascontiguousarray(steps[successors].argmin(1).T)
+
+
+def ways(grid: GoalCells, device: torch.device | str = "cpu") -> Tensor:
+    """`[cells (goal), cells]` the first action of a shortest path from each cell to each goal."""
+    return torch.from_numpy(shortest_actions(grid.successors().cpu().numpy())).to(device)
 
 
 def assignment_bound(problem: SearchProblem) -> int:

@@ -17,7 +17,7 @@ from metarl.gym_attributes import require_attributes, set_attributes
 from metarl.gym_env import Apply, Parameters, TaskEnv, plain_space
 from metarl.gym_vector import GymVectorEnv
 from metarl.native import as_task
-from metarl.prior_tasks import Draw, PriorTasks, Range
+from metarl.prior_tasks import Draw, MakeExpert, PriorTasks, Range
 from metarl.tasks import Tasks
 
 Make = str | Callable[..., "gymnasium.Env[Any, Any]"]
@@ -103,6 +103,8 @@ class GymTasks(PriorTasks):
     """Worker processes of a vector environment; 0: none, the environments are stepped in this process."""
     timeout: float | None = 60.0
     """Seconds that a worker may take to step or reset its environments once before it counts as hanging; None: any."""
+    make_expert: MakeExpert | None = None
+    """Makes the family's expert, a PrivilegedPolicy, from (num_tasks, device); None: no expert is known."""
 
     def __post_init__(self) -> None:
         if self.num_episodes < 1 or self.workers < 0 or (self.steps is not None and self.steps < 1):

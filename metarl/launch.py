@@ -55,6 +55,7 @@ def train_agent(name: str, arguments: Sequence[str]) -> int:
     launch = _parse(name, agent_class, arguments)
     run, agent = _start(name, agent_class, launch)
     print(f"{name} on {agent.distribution.name}: {launch.steps:,} steps on {agent.device}, into {run.path}")
+    print(f"learns from {agent.teaching}")
     if agent.num_timesteps:
         print(f"going on at step {agent.num_timesteps:,}")
     if not has_tensorboard():
@@ -138,6 +139,7 @@ def _start(name: str, agent_class: "type[Agent]", launch: Launch) -> "tuple[Run,
     folder = launch.run_dir or Path("runs") / folder_name(config, asdict(agent_class.Options()))
     distribution = config.make_distribution(trust=True)  # the command names it
     agent = agent_class(distribution, launch.agent, seed=launch.seed, device=launch.device)
+    config = dataclasses.replace(config, teaching=asdict(agent.teaching))
     if not launch.resume:
         return Run.create(folder, config), agent
     run = Run.resume(folder, config)

@@ -48,6 +48,11 @@ def optimistic_expectation(value: Tensor, transitions: Tensor, radius: Tensor) -
     return ranked[:, None, None, -1] + (mass[..., :-1] * gaps[:, None, None]).sum(-1)
 
 
+def next_step(elapsed: Tensor, done: Tensor, horizon: int) -> Tensor:
+    """`[N]` steps since the start of the episode, after one more; what outlasts the horizon counts as its last step."""
+    return (elapsed + 1).clamp(max=horizon - 1) * ~done
+
+
 def _backward(rewards: Tensor, expectation: Callable[[Tensor], Tensor], horizon: int) -> tuple[Tensor, Tensor]:
     """Backward induction, where `expectation` maps values [N, S] of successors to [N, S, A]."""
     tasks, states, _ = rewards.shape

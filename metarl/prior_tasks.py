@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,6 +12,10 @@ from torch import Tensor
 from metarl.priors import Bounds, Prior, as_prior, union
 from metarl.tasks import TaskDistribution
 
+if TYPE_CHECKING:
+    from metarl.agent import PrivilegedPolicy
+
+MakeExpert = Callable[[int, torch.device | str], "PrivilegedPolicy"]
 Range = Prior | spaces.Box | Bounds
 Draw = Callable[[str, int, np.random.Generator], Mapping[str, Any]]
 
@@ -29,6 +33,7 @@ class PriorTasks(TaskDistribution):
     draw: Draw | None
     num_episodes: int
     share_tasks: bool
+    make_expert: MakeExpert | None
 
     def __post_init__(self) -> None:
         if self.draw is not None and self.limits:
@@ -53,6 +58,9 @@ class PriorTasks(TaskDistribution):
     @property
     def episodes(self) -> int:
         return self.num_episodes
+
+    def expert(self, num_tasks: int, device: torch.device | str = "cpu") -> "PrivilegedPolicy | None":
+        return None if self.make_expert is None else self.make_expert(num_tasks, device)
 
     @property
     def task_space(self) -> spaces.Dict:

@@ -57,6 +57,8 @@ class RunConfig:
     """Environment steps, summed over all environments, after which the run is complete."""
     options: Mapping[str, Any]
     """The agent's options, all of them."""
+    teaching: Mapping[str, Any] = field(default_factory=dict)
+    """What the agent learns from besides the reward, as in `metarl.teaching.Teaching`; empty: not recorded."""
     versions: Mapping[str, str] = field(default_factory=versions)
     """Versions of Python and the libraries at the start."""
 
@@ -74,14 +76,15 @@ class RunConfig:
         return plain
 
     def setting(self) -> dict[str, Any]:
-        """All but seed and versions, nested names joined by dots: equal for two seeds of one setting."""
-        return {
-            name: v for name, v in _flat(self.to_json()).items() if name.partition(".")[0] not in ("seed", "versions")
-        }
+        """All that was asked for but the seed, nested names joined by dots: equal for two seeds of one setting."""
+        left_out = ("seed", "teaching", "versions")
+        return {name: v for name, v in _flat(self.to_json()).items() if name.partition(".")[0] not in left_out}
 
     def differences(self, other: "RunConfig") -> list[str]:
         """What makes `other` another run, one entry each; more steps and newer versions do not."""
         mine, theirs = {**self.setting(), "seed": self.seed}, {**other.setting(), "seed": other.seed}
+        if self.teaching and other.teaching:
+            mine, theirs = mine | _flat(self.teaching, "teaching."), theirs | _flat(other.teaching, "teaching.")
         names = [name for name in mine | theirs if name != "total_steps" and mine.get(name) != theirs.get(name)]
         return [f"{name} {mine.get(name)!r}, not {theirs.get(name)!r}" for name in names]
 

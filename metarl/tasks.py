@@ -16,6 +16,7 @@ from torch import Tensor
 from metarl import seeding
 
 if TYPE_CHECKING:
+    from metarl.agent import PrivilegedPolicy
     from metarl.vector import TaskVectorEnv
 
 Limits = tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...]
@@ -189,6 +190,14 @@ class TaskDistribution(ABC):
 
     def optimal_return(self, num_episodes: int | None = None) -> OptimalReturn | None:
         """The limit of any adaptive policy over `num_episodes` (default: a trial), or None where it is not known."""
+        return None
+
+    def expert(self, num_tasks: int, device: torch.device | str = "cpu") -> "PrivilegedPolicy | None":
+        """The best known policy of an agent that is told the task, or None (the default): no expert is known.
+
+        It may teach in meta-training, and is the limit that others are measured against. Only the family can say what
+        its task parameters mean, so nothing is guessed from names or shapes.
+        """
         return None
 
     @final

@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 
 from metarl.gym_env import plain_space
-from metarl.prior_tasks import Draw, PriorTasks, Range
+from metarl.prior_tasks import Draw, MakeExpert, PriorTasks, Range
 from metarl.simulator import ApplyTasks, SimulatorVectorEnv, check_reset_mask
 from metarl.slot_env import SlotEnv
 from metarl.tasks import Tasks
@@ -61,6 +61,8 @@ class VectorTasks(PriorTasks):
     """Episodes in a trial."""
     share_tasks: bool = False
     """Whether test tasks may be training tasks, because there are so few."""
+    make_expert: MakeExpert | None = None
+    """Makes the family's expert, a PrivilegedPolicy, from (num_tasks, device); None: no expert is known."""
 
     def __post_init__(self) -> None:
         if self.num_episodes < 1 or (self.steps is not None and self.steps < 1):

@@ -62,6 +62,18 @@ def test_train_makes_a_run_named_after_its_settings(capsys: pytest.CaptureFixtur
     assert f"metarl evaluate {run.path} --trust\n" in capsys.readouterr().out
 
 
+def test_train_says_who_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    trained("a")
+    assert "learns from reward alone\n" in capsys.readouterr().out
+    small = ["--width", "8", "--heads", "1", "--batch-steps", "100", "--steps", "100", "--device", "cpu"]
+    assert call("train", "rl2", *BANDIT, *small, "--run-dir", "b") == 0
+    said = "imitation of KnownBestArm in the first 30% of training, then reward; the critic is told the task"
+    assert f"learns from {said}\n" in capsys.readouterr().out
+    configs = [Run.open(folder).config.teaching for folder in ("a", "b")]
+    assert configs[0] == {"expert": None, "share": 0.0, "privileged_critic": False}
+    assert configs[1] == {"expert": "KnownBestArm", "share": 0.3, "privileged_critic": True}
+
+
 def test_resume_goes_on_and_only_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
     trained("a")
     assert call(*TRAIN, "--steps", "400", "--run-dir", "a") == 2

@@ -14,4 +14,4 @@ def test_planners_plan_for_the_trials_that_are_measured() -> None:
 
 def test_references_are_the_learners_that_suit() -> None:
     trials = Trials(metarl.make("tabular-mdp"), num_tasks=20, num_episodes=1, device="cpu")
-    assert [result.policy for result in trials.references()] == ["random", "psrl", "beb", "ucrl", "known-mdp"]
+    assert [result.policy for result in trials.references()] == ["random", "psrl", "beb", "ucrl", "expert"]

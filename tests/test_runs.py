@@ -69,6 +69,18 @@ def test_resuming_with_other_settings_names_them(tmp_path: Path) -> None:
         Run.resume(tmp_path, other)
 
 
+def test_a_run_does_not_go_on_under_another_teacher(tmp_path: Path) -> None:
+    teaching = {"expert": "KnownBestArm", "share": 0.3, "privileged_critic": True}
+    Run.create(tmp_path, replace(CONFIG, teaching=teaching))
+    with pytest.raises(ValueError, match=r"teaching.expert 'KnownBestArm', not None"):
+        Run.resume(tmp_path, replace(CONFIG, teaching={**teaching, "expert": None}))
+
+
+def test_a_run_that_does_not_say_who_taught_it_goes_on(tmp_path: Path) -> None:
+    Run.create(tmp_path, CONFIG)
+    assert Run.resume(tmp_path, replace(CONFIG, teaching={"expert": None})).config.teaching == {}
+
+
 def test_a_resumed_run_may_go_further(tmp_path: Path) -> None:
     Run.create(tmp_path, CONFIG)
     Run.resume(tmp_path, replace(CONFIG, total_steps=900, versions={"torch": "another"}))

@@ -2,7 +2,6 @@ import torch
 
 import metarl
 from metarl import seeding
-from metarl.agents import expert
 from metarl.agents.bandit_learners import ThompsonSampling
 from metarl.agents.imitation import Supervised
 from metarl.agents.rl2 import RL2, RL2Options
@@ -16,7 +15,7 @@ def test_advice_is_the_experts_action_where_the_learner_went() -> None:
     tasks = distribution.sample(50, seeding.generator(0))
     env = distribution.vector_env(50)
     env.set_tasks(tasks)
-    policy = Supervised(agent.policy(50, deterministic=False), expert(distribution, 50), tasks)
+    policy = Supervised(agent.policy(50, deterministic=False), distribution.expert(50), tasks)
     trajectories = collect(policy, env, 20, seed=0)
     advice = policy.advice(temperature=0.5)
     assert advice.shape == (50, 20, 5)

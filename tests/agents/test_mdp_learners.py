@@ -7,7 +7,7 @@ import torch
 
 import metarl
 from metarl import planning, seeding
-from metarl.agents.mdp_learners import Belief, BonusPlanner, EpisodicPlanner, KnownMDP, OptimisticPlanner
+from metarl.agents.mdp_learners import Belief, BonusPlanner, EpisodicPlanner, OptimisticPlanner
 from metarl.agents.mdp_learners import PosteriorSamplingMDP as Psrl
 from metarl.evaluation import evaluate
 from metarl.trajectories import Transition
@@ -44,12 +44,6 @@ def test_returns_are_those_measured_with_many_tasks(planner: type[EpisodicPlanne
     result = evaluate(planner(distribution, TRIALS), distribution, TRIALS)
     assert result.totals.mean() == pytest.approx(expected, abs=4 * result.totals.std() / TRIALS**0.5)
     assert result.gains.mean() > 5
-
-
-def test_known_task_is_played_optimally() -> None:
-    distribution = metarl.make("tabular-mdp")
-    result = evaluate(KnownMDP(distribution, TRIALS), distribution, TRIALS)
-    assert result.totals.mean() == pytest.approx(218.4, abs=4 * result.totals.std() / TRIALS**0.5)
 
 
 def test_plans_change_at_the_start_of_an_episode_only() -> None:

@@ -10,9 +10,11 @@ from stable_baselines3.common.logger import configure
 import metarl
 from metarl import seeding
 from metarl.agents.rl2 import RL2, RL2Options
+from metarl.checkpoints import load_checkpoint
 from metarl.evaluation import evaluate
 from metarl.rollouts import collect
 from metarl.tasks import TaskDistribution
+from metarl.teaching import Teaching
 from metarl.testing import check_agent
 
 MEMORIES = ["transformer", "gru", "lstm"]
@@ -124,6 +126,27 @@ def test_learning_leaves_global_random_state_alone() -> None:
     before = torch.get_rng_state()
     made().learn(400)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "expected"),
+    [
+        ("grid-navigation", {}, Teaching("KnownGoal", 0.3, privileged_critic=True)),
+        ("tabular-mdp", {"imitation": 1.0, "privileged_critic": False}, Teaching("KnownMDP", 1.0)),
+        ("grid-navigation", {"imitation": 0.0}, Teaching(privileged_critic=True)),
+        ("frozen-lake", {"privileged_critic": False}, Teaching()),
+    ],
+)
+def test_an_agent_says_who_teaches_it(family: str, options: dict[str, Any], expected: Teaching, tmp_path: Path) -> None:
+    agent = made(name=family, **options)
+    assert agent.teaching == expected
+    agent.save(tmp_path / "agent")
+    assert Teaching(**load_checkpoint(tmp_path / "agent")[1]["teaching"]) == expected
+
+
+def test_the_log_says_when_an_expert_is_imitated() -> None:
+    agent = made(name="grid-navigation")
+    assert [agent.update(progress, lambda env: None)["train/imitates"] for progress in (0.0, 0.29, 0.3)] == [1, 1, 0]
 
 
 @pytest.mark.parametrize("memory", MEMORIES)

@@ -7,7 +7,7 @@ import torch
 import metarl
 from metarl import goal_search
 from metarl.agent import AdaptivePolicy
-from metarl.agents.search_learners import BayesOptimalSearch, GoalPosteriorSampling, KnownGoal, KnownPointGoal
+from metarl.agents.search_learners import BayesOptimalSearch, GoalPosteriorSampling
 from metarl.evaluation import evaluate
 from metarl.goal_search import GoalCells
 from metarl.results import Evaluation
@@ -57,20 +57,6 @@ def lived(policy: AdaptivePolicy, family: metarl.TaskDistribution, tasks: metarl
         observation = following
         rewards.append(reward.numpy())
     return np.asarray(np.stack(rewards, 1).reshape(len(tasks), family.episodes, family.horizon).sum(-1))
-
-
-def test_known_goals() -> None:
-    for family, expected in (("grid-navigation", 11.0714), ("dark-room", 16.543)):
-        grid = metarl.make(family)
-        assert agrees(evaluate(KnownGoal(grid, TRIALS), grid, TRIALS, 2), [expected] * 2)
-
-
-def test_known_point_goals() -> None:
-    for family in ("point-navigation", "sparse-point-navigation"):
-        plane = metarl.make(family)
-        result = evaluate(KnownPointGoal(plane, 1000), plane, 1000, 1)
-        assert result.optimal is not None
-        assert agrees(result, [result.optimal.total])
 
 
 def test_visited_cells_are_never_sought_again() -> None:

@@ -1,5 +1,6 @@
 """Policies with parameters of their own in every task: fixed while rollouts are collected, or adapting as they go."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import final
 
@@ -30,10 +31,10 @@ class InnerProblem:
     discount: float
     trace: float
 
-    def lesson(self, steps: Steps, num_tasks: int) -> dict[str, Tensor]:
+    def lesson(self, steps: Steps, num_tasks: int, mean: Callable[[Tensor], Tensor] = torch.mean) -> dict[str, Tensor]:
         """What an inner step in `num_tasks` tasks learns from (see `inner_objective.lesson`)."""
         features = observation_features(steps.observation, self.distribution.observation_space)
-        return lesson(steps, num_tasks, features, self.discount, self.trace)
+        return lesson(steps, num_tasks, features, self.discount, self.trace, mean)
 
 
 @final

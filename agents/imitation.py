@@ -5,6 +5,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from metarl import distributed
 from metarl.agent import PrivilegedPolicy
 from metarl.rollouts import StochasticPolicy
 from metarl.tasks import Tasks
@@ -43,7 +44,7 @@ class Supervised(StochasticPolicy):
         advice = torch.stack(self._advice, 1)
         if not self._has_values:
             return advice
-        return (advice / (temperature * advice.std(-1).mean())).softmax(-1)
+        return (advice / (temperature * distributed.mean(advice.std(-1)))).softmax(-1)
 
     def begin(self, mask: Tensor | None = None) -> None:
         if mask is None:

@@ -39,12 +39,19 @@ class Steps:
         )
 
 
-def lesson(steps: Steps, num_tasks: int, features: Tensor, discount: float, trace: float) -> dict[str, Tensor]:
+def lesson(
+    steps: Steps,
+    num_tasks: int,
+    features: Tensor,
+    discount: float,
+    trace: float,
+    mean: Callable[[Tensor], Tensor] = torch.mean,
+) -> dict[str, Tensor]:
     """Data `[N, R, T, ...]` of N tasks for one inner step: context, actions, advantages.
 
     `features` [B, T, D] are what the linear baseline sees of the observations; it is fitted to each task anew. A task
     learns from `advantage`, normalised in it alone; `outer_advantage`, normalised over all tasks together, says what
-    each step did for their mean return.
+    each step did for their mean return; `mean` is that over all tasks, also those of other processes.
     """
     context = trial_context(steps.observation, steps.action, steps.reward, steps.done)
     rows = {
@@ -60,7 +67,7 @@ def lesson(steps: Steps, num_tasks: int, features: Tensor, discount: float, trac
     return {
         **data,
         "advantage": normalised_in_tasks(advantage, data["valid"]),
-        "outer_advantage": normalised_together(advantage, data["valid"]),
+        "outer_advantage": normalised_together(advantage, data["valid"], mean),
     }
 
 

@@ -6,7 +6,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from metarl import seeding
+from metarl import distributed, seeding
 from metarl.adaptation import Adapted, InnerLoop
 from metarl.agent import Agent
 from metarl.agents.gradient_policy import GradientPolicy, InnerProblem, RolloutPolicy
@@ -37,6 +37,7 @@ class MAML(Agent):
 
     Options = MAMLOptions
     options: MAMLOptions
+    several_processes = True
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class MAML(Agent):
         device: torch.device | str = "auto",
     ) -> None:
         super().__init__(distribution, options, seed=seed, device=device)
+        distributed.equal_share(self.options.tasks, "tasks")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeding.stream_seed(seed, "parameters"))
             self.network = _network(distribution, self.options).to(self.device)
@@ -108,22 +110,22 @@ class MAML(Agent):
         self, on_step: Callable[[TaskVectorEnv], None]
     ) -> tuple[list[Trajectories], list[dict[str, Tensor]], Adapted]:
         """Rollouts before every inner step and after the last, what each teaches, and where the tasks arrived."""
-        tasks, problem = self.options.tasks, self._problem(self.options.rollouts, self.options.inner_steps)
+        tasks = distributed.equal_share(self.options.tasks, "tasks")
+        problem = self._problem(self.options.rollouts, self.options.inner_steps)
         if self._env is None:
             self._env = self.distribution.vector_env(tasks * problem.rollouts, self.device)
         env = self._env
-        stream = seeding.generator(self.seed, "tasks", self.updates, device=self.device)
-        env.set_tasks(self.distribution.sample(tasks, stream).repeat(problem.rollouts))
+        env.set_tasks(self.distribution.sample(tasks, self._stream("tasks")).repeat(problem.rollouts))
         rollouts, lessons = [], []
         with torch.no_grad():
             adapted = self.inner.begin(tasks)
             for step in range(problem.steps + 1):
-                seeds = (seeding.stream_seed(self.seed, name, self.updates, step) for name in ("act", "environment"))
+                seeds = (self._stream_seed(name, step) for name in ("act", "environment"))
                 policy = RolloutPolicy(problem, adapted, problem.rollouts, next(seeds))
                 trajectories = collect(
                     policy, env, self.distribution.horizon, seed=next(seeds), on_step=lambda: on_step(env)
                 )
-                data = problem.lesson(Steps.of(trajectories, self.network.reads_past), tasks)
+                data = problem.lesson(Steps.of(trajectories, self.network.reads_past), tasks, distributed.mean)
                 lessons.append({**data, "old_parameters": self.inner.call(action_parameters, adapted, data)})
                 rollouts.append(trajectories)
                 if step < problem.steps or self.options.outer == "reptile":
@@ -132,7 +134,7 @@ class MAML(Agent):
 
     def _learn(self, rollouts: list[Trajectories], lessons: list[dict[str, Tensor]]) -> dict[str, float]:
         options = self.options
-        returns = _episode_returns(rollouts[-1]).view(options.tasks, -1).mean(1)
+        returns = _episode_returns(rollouts[-1]).view(-1, options.rollouts).mean(1)
         objective = MetaObjective(
             self.inner,
             self.loss,
@@ -152,7 +154,7 @@ class MAML(Agent):
         """Reptile (Nichol et al. 2018, arXiv 1803.02999): towards the mean of the parameters that tasks arrived at."""
         for name, parameter in self.network.named_parameters():
             if name in adapted.parameters:
-                parameter.grad = parameter.detach() - adapted.parameters[name].mean(0)
+                parameter.grad = parameter.detach() - distributed.averaged(adapted.parameters[name].mean(0))
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.step()

@@ -5,6 +5,7 @@ from typing import final
 
 from torch import Tensor
 
+from metarl import distributed
 from metarl.adaptation import InnerLoop
 from metarl.agents.inner_objective import InnerLoss, action_parameters
 from metarl.agents.policy_networks import PolicyNetwork
@@ -46,7 +47,7 @@ class MetaObjective:
         *self._before, self._after = lessons
         self._inner = inner
         self._loss = loss
-        self._credit = credit * normalised(returns)
+        self._credit = credit * normalised(returns, distributed.mean_and_deviation)
         self._every_step = every_step
         self._clip = clip
         self._inner_kl = inner_kl / max(1, len(self._before))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from metarl import distributed
 from metarl.adaptation import mean_meta_gradient
 from metarl.agents.meta_objective import MetaObjective
 from metarl.stacked import task_chunks
@@ -29,6 +30,7 @@ def gradient_descent(
     """
     for _ in range(epochs):
         _, gradients = mean_meta_gradient(lambda part: objective(part)[0], objective.num_tasks, parameters, chunk)
+        distributed.average(gradients)
         if not all(gradient.isfinite().all() for gradient in gradients):
             raise FloatingPointError("the meta-gradient is not finite")
         for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -58,10 +60,11 @@ def trust_region(
 ) -> dict[str, float]:
     """One step of TRPO; the parameters stay as they are, bit for bit, if the line search finds nothing better.
 
-    The curvature is measured on the first `curvature_share` of the tasks only (Schulman et al. 2015, appendix C): it
-    takes most of the time, and the line search holds the KL divergence of all of them within bounds.
+    The curvature is measured on the first `curvature_share` of each process's tasks only (Schulman et al. 2015,
+    appendix C): it takes most of the time, and the line search holds the KL divergence of all of them within bounds.
     """
     losses, gradient = mean_meta_gradient(lambda part: objective(part)[0], objective.num_tasks, parameters, chunk)
+    distributed.average(gradient)
     parts = list(task_chunks(math.ceil(curvature_share * objective.num_tasks), chunk))
     outputs = [objective(part)[1] for part in parts]
 
@@ -69,9 +72,10 @@ def trust_region(
         each = [objective.divergence(heads, part) for heads, part in zip(new, parts, strict=True)]
         return torch.cat(each).mean()
 
-    product = damped(curvature_product(outputs, divergence, parameters), DAMPING)
+    own = curvature_product(outputs, divergence, parameters)
+    product = damped(lambda vector: distributed.averaged(own(vector)), DAMPING)
     step = natural_step(product, flatten(gradient), max_kl)
-    loss = losses.mean().item()
+    loss = distributed.mean(losses).item()
     search = trust_region_step(parameters, step, lambda: _evaluated(objective, chunk), loss, max_kl)
     return {
         "train/outer_loss": search.loss if search.accepted else loss,
@@ -88,4 +92,4 @@ def _evaluated(objective: MetaObjective, chunk: int) -> tuple[float, float]:
         loss, parameters = objective(part)
         losses.append(loss)
         divergences.append(objective.divergence(parameters, part))
-    return torch.cat(losses).mean().item(), torch.cat(divergences).mean().item()
+    return distributed.mean(torch.cat(losses)).item(), distributed.mean(torch.cat(divergences)).item()

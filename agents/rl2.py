@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from metarl import seeding
+from metarl import distributed, seeding
 from metarl.agent import Agent
 from metarl.agents.imitation import Supervised
 from metarl.agents.in_context import Actor, InContextPolicy
@@ -43,6 +43,7 @@ class RL2(Agent):
 
     Options = RL2Options
     options: RL2Options
+    several_processes = True
 
     def __init__(
         self,
@@ -99,7 +100,8 @@ class RL2(Agent):
         metrics = self._optimise(batch, progress)
         self.actor.update(trajectories)
         self.critic.observation.update(trajectories.observations)
-        self._episode_steps = trajectories.rewards.numel() / max(1, int(trajectories.dones.sum()))
+        episodes = int(distributed.total(trajectories.dones.sum()))
+        self._episode_steps = distributed.size() * trajectories.rewards.numel() / max(1, episodes)
         return {
             "rollout/trial_return": trajectories.rewards.sum(1).mean().item(),
             "rollout/trial_steps": trajectories.num_steps,
@@ -125,19 +127,17 @@ class RL2(Agent):
     def _collect(
         self, trial_steps: int, progress: float, on_step: Callable[[TaskVectorEnv], None]
     ) -> tuple[Trajectories, Tensor | None]:
-        """A batch of trials in fresh tasks, with the expert's advice while the policy imitates it."""
+        """This process's share of a batch of trials in fresh tasks, and the expert's advice while it is imitated."""
         steps = self._steps_needed(trial_steps)
-        num_trials = max(self.options.minibatches, self.options.batch_steps // steps)
+        num_trials = max(self.options.minibatches, -(-(self.options.batch_steps // steps) // distributed.size()))
         if self._env is None or self._env.num_envs != num_trials:
             self._env = self.distribution.vector_env(num_trials, self.device)
         env = self._env
         env.set_tasks(self.distribution.sample(num_trials, self._stream("tasks")))
-        policy: StochasticPolicy = self.policy(
-            num_trials, deterministic=False, seed=seeding.stream_seed(self.seed, "act", self.updates)
-        )
+        policy: StochasticPolicy = self.policy(num_trials, deterministic=False, seed=self._stream_seed("act"))
         if self._has_expert and progress < self.options.imitation:
             policy = Supervised(policy, self.distribution.expert(num_trials, self.device), env.tasks)
-        seed = seeding.stream_seed(self.seed, "environment", self.updates)
+        seed = self._stream_seed("environment")
         trajectories = collect(policy, env, steps, seed=seed, on_step=lambda: on_step(env))
         if not isinstance(policy, Supervised):
             return trajectories, None
@@ -208,7 +208,7 @@ class RL2(Agent):
         """
         epochs = self.options.critic_epochs
         if epochs is None:
-            epochs = 10 if len(batch.target) < FEW_TRIALS else 0
+            epochs = 10 if len(batch.target) * distributed.size() < FEW_TRIALS else 0
         if epochs == 0:
             return torch.zeros(1, device=self.device)
         memory, rows = self._ppo.remembered(batch.context), []
@@ -230,15 +230,14 @@ class RL2(Agent):
 
         The host is told once an update: asking after every step would make it wait for the device each time.
         """
+        parameters = (*self.actor.parameters(), *self.critic.parameters())
+        distributed.average([measured, *(p.grad for p in parameters if p.grad is not None)])
         nn.utils.clip_grad_norm_(self.actor.parameters(), self.options.max_gradient_norm)
         nn.utils.clip_grad_norm_(self.critic.parameters(), self.options.max_gradient_norm)
         broken = 1 - torch.isfinite(measured).all().float()
         self.optimiser.found_inf = broken  # type: ignore[attr-defined]  # as a gradient scaler tells a fused optimiser
         self.optimiser.step()
         return measured
-
-    def _stream(self, name: str) -> torch.Generator:
-        return seeding.generator(self.seed, name, self.updates, device=self.device)
 
 
 def _teaching(distribution: TaskDistribution, options: RL2Options) -> Teaching:

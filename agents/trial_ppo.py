@@ -7,7 +7,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from metarl import losses
+from metarl import distributed, losses
 from metarl.agents.in_context import Actor
 from metarl.critic import TrialCritic
 from metarl.returns import gae, trial_clock
@@ -66,7 +66,7 @@ class TrialPPO:
             context,
             trajectories.actions,
             trajectories.log_probs,
-            losses.normalised(advantage),
+            losses.normalised(advantage, distributed.mean_and_deviation),
             self.critic.normalised(returns),
             tasks,
             time_left,

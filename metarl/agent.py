@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from stable_baselines3.common.logger import Logger, configure
 from torch import Tensor
 from typing_extensions import Self
 
+from metarl import distributed, seeding
 from metarl.checkpoints import load_checkpoint, save_checkpoint
 from metarl.plugins import Kind
 from metarl.progress import StepProgress
@@ -70,10 +72,14 @@ class Agent(ABC):
     A run is a pure function of distribution, options and seed: every random draw comes from a stream named by the seed
     and the number of the update, so a checkpoint between two updates is all that an exact resume needs.
     Callbacks and loggers of Stable-Baselines3 work unchanged.
+
+    Processes in one group of torch.distributed (`metarl.distributed.joined`) train one agent together, each on its
+    share of every batch.
     """
 
     Options: ClassVar[type]  # a frozen dataclass, with a line of documentation under each field
     teaching: Teaching = Teaching()  # what it learns from in meta-training besides the reward
+    several_processes: ClassVar[bool] = False  # whether `update` is made for them
 
     def __init__(
         self, distribution: TaskDistribution, options: Any = None, *, seed: int = 0, device: torch.device | str = "auto"
@@ -87,6 +93,7 @@ class Agent(ABC):
         self.num_timesteps = 0  # environment steps, over all tasks
         self.updates = 0
         self._steps_at_update = 0
+        self._processes = distributed.size()  # in which it was trained so far
         self._logger: Logger | None = None
         self._env: TaskVectorEnv | None = None
 
@@ -126,8 +133,12 @@ class Agent(ABC):
         """Meta-train until `num_timesteps` reaches `total_steps`; called again after a load it goes on exactly.
 
         `callback` is a Stable-Baselines3 callback, a list of them or a function; one that returns False stops training
-        at the end of the update.
+        at the end of the update. Of several processes each calls what it was given, so give the first alone what
+        writes, and one that stops ends them all. What the first has learned so far is what all go on with. Raises
+        ValueError if this agent cannot train in so many.
         """
+        self.check_processes()
+        self._start_together(total_steps)
         callbacks = self._callbacks(callback, progress_bar)
         start = time.monotonic()
         callbacks.on_training_start({"self": self, "total_timesteps": total_steps}, {})
@@ -136,32 +147,25 @@ class Agent(ABC):
         def on_step(env: TaskVectorEnv) -> None:
             nonlocal going
             self._env = env
-            self.num_timesteps += env.num_envs
+            self.num_timesteps += env.num_envs * distributed.size()
             going = callbacks.on_step() and going
 
         while going and self.num_timesteps < total_steps:
             callbacks.on_rollout_start()
-            metrics = self.update(self.num_timesteps / total_steps, on_step)
+            metrics = distributed.averaged_metrics(self.update(self.num_timesteps / total_steps, on_step))
             self.updates += 1
             self._steps_at_update = self.num_timesteps
             self._log({**metrics, "time/time_elapsed": time.monotonic() - start})
             callbacks.on_rollout_end()
+            going = not distributed.largest(not going)
         callbacks.on_training_end()
         return self
 
     @final
     def save(self, path: str | Path) -> None:
         """Write a checkpoint as of the last finished update: one file, written whole or not at all."""
-        description = {
-            "agent": _name(type(self), "agent"),
-            "options": dataclasses.asdict(self.options),
-            "teaching": dataclasses.asdict(self.teaching),
-            "distribution": describe_distribution(self.distribution),
-            "seed": self.seed,
-            "updates": self.updates,
-            "num_timesteps": self._steps_at_update,
-        }
-        save_checkpoint(path, self.state(), description)
+        counts = {"updates": self.updates, "num_timesteps": self._steps_at_update, "processes": self._processes}
+        save_checkpoint(path, self.state(), {**self._settings(), **counts})
 
     @classmethod
     def load(
@@ -201,7 +205,14 @@ class Agent(ABC):
         agent.load_state(tensors, str(path))
         agent.updates = description["updates"]
         agent.num_timesteps = agent._steps_at_update = description["num_timesteps"]
+        agent._processes = description.get("processes", 1)
         return agent
+
+    @final
+    def check_processes(self) -> None:
+        """ValueError if this kind of agent trains in a single process and there are several."""
+        if distributed.size() > 1 and not self.several_processes:
+            raise ValueError(f"{type(self).__name__} trains in one process, not in {distributed.size()}")
 
     @property
     def logger(self) -> Logger:
@@ -222,6 +233,38 @@ class Agent(ABC):
         """None: there is no such wrapper here, but Stable-Baselines3's checkpoint callback asks."""
         return
 
+    def _stream_seed(self, *names: str | int) -> int:
+        """The seed of a stream of this update, of this process's own where there are several."""
+        return seeding.stream_seed(self.seed, names[0], self.updates, *names[1:], *distributed.stream_names())
+
+    def _stream(self, name: str) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(self._stream_seed(name))
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "agent": _name(type(self), "agent"),
+            "options": dataclasses.asdict(self.options),
+            "teaching": dataclasses.asdict(self.teaching),
+            "distribution": describe_distribution(self.distribution),
+            "seed": self.seed,
+        }
+
+    def _start_together(self, total_steps: int) -> None:
+        """All processes begin with what the first knows; ValueError if it was learned in another number of them."""
+        if distributed.size() > 1:
+            distributed.check_same(json.dumps([self._settings(), total_steps], default=str))
+            counts = torch.tensor([self.updates, self._steps_at_update, self._processes])
+            first = distributed.from_first({"counts": counts, **self.state()})
+            self.updates, self._steps_at_update, self._processes = first.pop("counts").tolist()
+            self.num_timesteps = self._steps_at_update
+            self.load_state(first, "the first process")
+        if self.updates and self._processes != distributed.size():
+            raise ValueError(
+                f"this agent was trained by {self._processes} processes and goes on exactly by as many only, "
+                f"not by {distributed.size()}"
+            )
+        self._processes = distributed.size()
+
     def _callbacks(self, callback: Any, progress_bar: bool) -> BaseCallback:
         if isinstance(callback, list):
             callback = CallbackList(callback)
@@ -240,15 +283,20 @@ class Agent(ABC):
 
 
 def resolve_device(device: torch.device | str) -> torch.device:
-    """`auto` is the GPU if there is one; ValueError for a device that is unknown or not here."""
+    """`auto` is the GPU if there is one, this process's own where there are several.
+
+    ValueError for a device that is unknown or not here.
+    """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         resolved = torch.device(device)
     except RuntimeError as error:
         raise ValueError(f"unknown device {device!r}: auto, cpu, cuda or cuda:1, for example") from error
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device!r}: torch sees no GPU here")
+    if resolved == torch.device("cuda") and distributed.size() > 1:
+        return torch.device("cuda", torch.cuda.current_device())
     return resolved
 
 

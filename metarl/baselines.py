@@ -4,6 +4,7 @@ Shapes: N tasks, R rollouts, T steps, D features of an observation, F = 2 D + 4.
 steps; `done` is true at the last step of each, and `valid` says which steps count.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -109,14 +110,14 @@ def normalised_in_tasks(advantage: Tensor, valid: Tensor) -> Tensor:
     return (centred / (variance.sqrt() + 1e-8)).view_as(advantage)
 
 
-def normalised_together(advantage: Tensor, valid: Tensor) -> Tensor:
-    """`[N, ...]` shifted to mean 0 in each task, and all scaled alike, to variance 1 in the mean over tasks.
+def normalised_together(advantage: Tensor, valid: Tensor, mean: Callable[[Tensor], Tensor] = torch.mean) -> Tensor:
+    """`[N, ...]` shifted to mean 0 in each task, and all scaled alike, to variance 1 in the `mean` over tasks.
 
     So a mean over tasks of what comes of it follows the mean of their returns, in which tasks that are solved hardly
     count. Raises ValueError naming a task without valid steps.
     """
     centred, variance = _centred_in_tasks(advantage, valid)
-    return (centred / (variance.mean().sqrt() + 1e-8)).view_as(advantage)
+    return (centred / (mean(variance).sqrt() + 1e-8)).view_as(advantage)
 
 
 def _centred_in_tasks(advantage: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import tyro
 
-from metarl import commands
+from metarl import commands, distributed
 from metarl.launch import train_agent
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -34,11 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except USER_ERRORS as error:
         if os.environ.get("METARL_TRACEBACK"):
             raise
-        print(f"metarl: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
-        sys.exit(2)
+        code, reason = 2, " ".join(str(error).split()) or type(error).__name__
     except KeyboardInterrupt:
-        print("metarl: interrupted", file=sys.stderr)
-        sys.exit(130)
+        code, reason = 130, "interrupted"
+    if distributed.first_to_fail():  # here the error is gone, and with it an open progress bar
+        print(f"metarl: {reason}", file=sys.stderr)
+    sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int:

@@ -6,6 +6,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from metarl import distributed
 from metarl.networks import ObservationEncoder, linear
 
 
@@ -59,8 +60,9 @@ class TrialCritic(nn.Module):
         """Move the units towards the mean and deviation of `returns`; predictions in units of reward do not change."""
         first = self.deviation == 0
         step_size = torch.where(first, 1.0, step)
-        mean = self.mean + step_size * (returns.mean() - self.mean)
-        deviation = self.deviation + step_size * (returns.std(correction=0).clamp(min=1e-4) - self.deviation)
+        returns_mean, returns_deviation = distributed.mean_and_deviation(returns)
+        mean = self.mean + step_size * (returns_mean - self.mean)
+        deviation = self.deviation + step_size * (returns_deviation.clamp(min=1e-4) - self.deviation)
         scale = torch.where(first, 1.0, self.deviation / deviation)
         offset = torch.where(first, 0.0, (self.mean - mean) / deviation)
         self.output.weight.mul_(scale)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import tyro
 
+from metarl import distributed
 from metarl.registry import name_of, plain_options, registered, resolve
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Launch:
     seed: int = 0
     """The one seed of every random stream."""
     device: str = "auto"
-    """auto (a GPU if there is one), cpu, cuda, cuda:1, ..."""
+    """auto (a GPU if there is one), cpu, cuda, cuda:1, ... Under torchrun each process takes a GPU of its own."""
     run_dir: Path | None = None
     """Run folder; by default runs/ and a name made of everything that differs from the defaults."""
     resume: bool = False
@@ -47,28 +48,14 @@ class Launch:
 def train_agent(name: str, arguments: Sequence[str]) -> int:
     """`metarl train NAME ...`; returns 0 when the run is complete, 128 + n when signal n stopped it."""
     from metarl.agent import find_agent
-    from metarl.runs import has_tensorboard
-    from metarl.training import train
 
     search_here(name)
     agent_class = find_agent(name)
     launch = _parse(name, agent_class, arguments)
-    run, agent = _start(name, agent_class, launch)
-    print(f"{name} on {agent.distribution.name}: {launch.steps:,} steps on {agent.device}, into {run.path}")
-    print(f"learns from {agent.teaching}")
-    if agent.num_timesteps:
-        print(f"going on at step {agent.num_timesteps:,}")
-    if not has_tensorboard():
-        print("curves go to progress.csv only: pip install 'metarl[tensorboard]' adds TensorBoard")
-    stopped_by = train(run, agent, seconds_between_checkpoints=launch.save_every)
-    if stopped_by is None:
-        foreign = not registered(name, "agent") or not registered(launch.distribution, "distribution")
-        command = f"metarl evaluate {shlex.quote(str(run.path))}{' --trust' if foreign else ''}"
-        print(f"complete at step {agent.num_timesteps:,}; next: {command}")
-        return 0
-    command = shlex.join(["metarl", "train", name, *(a for a in arguments if a != "--resume"), "--resume"])
-    print(f"saved at step {agent.num_timesteps:,}; go on with: {command}")
-    return 128 + stopped_by
+    with distributed.joined(launch.device):
+        run, agent = _start(name, agent_class, launch)
+        again = shlex.join(["metarl", "train", name, *(a for a in arguments if a != "--resume"), "--resume"])
+        return _train(run, agent, launch, again)
 
 
 def search_here(*names: str | None) -> None:
@@ -134,18 +121,55 @@ def _start(name: str, agent_class: "type[Agent]", launch: Launch) -> "tuple[Run,
     family = name_of(resolve(launch.distribution, "distribution"), "distribution") or launch.distribution
     given = parse_options(launch.option)
     config = RunConfig(
-        name_of(agent_class, "agent") or name, family, given, launch.seed, launch.steps, asdict(launch.agent)
+        name_of(agent_class, "agent") or name,
+        family,
+        given,
+        launch.seed,
+        launch.steps,
+        asdict(launch.agent),
+        processes=distributed.size(),
     )
     folder = launch.run_dir or Path("runs") / folder_name(config, asdict(agent_class.Options()))
     distribution = config.make_distribution(trust=True)  # the command names it
     agent = agent_class(distribution, launch.agent, seed=launch.seed, device=launch.device)
     config = dataclasses.replace(config, teaching=asdict(agent.teaching))
+    agent.check_processes()
+    if distributed.rank() > 0:
+        return Run(folder, config), agent  # the first process alone reads and writes there, and tells it what to know
     if not launch.resume:
         return Run.create(folder, config), agent
     run = Run.resume(folder, config)
     if run.checkpoint.exists():
         agent = agent_class.load(run.checkpoint, device=launch.device, distribution=distribution)
     return run, agent
+
+
+def _train(run: "Run", agent: "Agent", launch: Launch, again: str) -> int:
+    """Train and say how it went; `again` is the command that goes on."""
+    from metarl.runs import has_tensorboard
+    from metarl.training import train
+
+    say = print if distributed.rank() == 0 else _silent
+    alone = distributed.size() == 1
+    place = f"{agent.device}" if alone else f"{agent.device} in {distributed.size()} processes"
+    say(f"{run.config.agent} on {agent.distribution.name}: {launch.steps:,} steps on {place}, into {run.path}")
+    say(f"learns from {agent.teaching}")
+    if agent.num_timesteps:
+        say(f"going on at step {agent.num_timesteps:,}")
+    if not has_tensorboard():
+        say("curves go to progress.csv only: pip install 'metarl[tensorboard]' adds TensorBoard")
+    stopped_by = train(run, agent, seconds_between_checkpoints=launch.save_every)
+    if stopped_by is None:
+        foreign = not registered(run.config.agent, "agent") or not registered(run.config.distribution, "distribution")
+        command = f"metarl evaluate {shlex.quote(str(run.path))}{' --trust' if foreign else ''}"
+        say(f"complete at step {agent.num_timesteps:,}; next: {command}")
+        return 0
+    say(f"saved at step {agent.num_timesteps:,}; go on with: {'' if alone else 'the same torchrun -m '}{again}")
+    return 128 + stopped_by
+
+
+def _silent(text: str) -> None:
+    pass
 
 
 def _value(text: str) -> Any:

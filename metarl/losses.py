@@ -1,5 +1,7 @@
 """Losses of policies and critics: pure functions of tensors of one shape, averaged over all their elements."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,12 @@ def approximate_kl(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
     return (log_ratio.exp() - 1 - log_ratio).mean()
 
 
-def normalised(x: Tensor) -> Tensor:
-    """`x` shifted and scaled to mean 0 and standard deviation 1 over all its elements."""
-    return (x - x.mean()) / (x.std(correction=0) + 1e-8)
+def mean_and_deviation(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of all elements."""
+    return x.mean(), x.std(correction=0)
+
+
+def normalised(x: Tensor, moments: Callable[[Tensor], tuple[Tensor, Tensor]] = mean_and_deviation) -> Tensor:
+    """`x` shifted and scaled to mean 0 and standard deviation 1 over all its elements, or by other `moments` of it."""
+    mean, deviation = moments(x)
+    return (x - mean) / (deviation + 1e-8)

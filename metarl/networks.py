@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from metarl import distributed
 from metarl.distributions import ActionHead
 from metarl.images import Convolutions, is_image
 from metarl.trajectories import Context, Trajectories
@@ -121,8 +122,8 @@ class RewardScale(nn.Module):
 
     def update(self, reward: Tensor) -> None:
         """Count a batch of rewards; call it between updates, never between a rollout and learning from it."""
-        self.square_sum += reward.double().square().sum()
-        self.count += (reward != 0).sum()
+        self.square_sum += distributed.total(reward.double().square().sum())
+        self.count += distributed.total((reward != 0).sum())
 
 
 @final
@@ -145,9 +146,11 @@ class RunningNormaliser(nn.Module):
     def update(self, x: Tensor) -> None:
         """Count a batch, by the parallel form of Welford's recursion; call it between updates only."""
         rows = x.double().flatten(0, x.dim() - self.mean.dim() - 1)
-        share = len(rows) / (self.count + len(rows))
-        shift = rows.mean(0) - self.mean
-        square = (1 - share) * self.square * (self.count > 0) + share * rows.var(0, correction=0)
+        num_rows = len(rows) * distributed.size()
+        mean, variance = distributed.mean_and_variance(rows)
+        share = num_rows / (self.count + num_rows)
+        shift = mean - self.mean
+        square = (1 - share) * self.square * (self.count > 0) + share * variance
         self.square.copy_(square + share * (1 - share) * shift.square() * (self.count > 0))
         self.mean += share * shift
-        self.count += len(rows)
+        self.count += num_rows

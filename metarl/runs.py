@@ -61,6 +61,8 @@ class RunConfig:
     """What the agent learns from besides the reward, as in `metarl.teaching.Teaching`; empty: not recorded."""
     versions: Mapping[str, str] = field(default_factory=versions)
     """Versions of Python and the libraries at the start."""
+    processes: int = 1
+    """Processes that train together, each with random streams of its own."""
 
     def make_distribution(self, trust: bool = False) -> TaskDistribution:
         """The task distribution that the run trains on.

@@ -10,7 +10,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, final
 
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 
+from metarl import distributed
 from metarl.runs import Run
 
 if TYPE_CHECKING:
@@ -29,16 +31,18 @@ def train(
 
     Returns None when the run is complete, else the signal that stopped it; both times everything is saved.
     Whatever is raised, a second Ctrl-C included, the last checkpoint stays whole.
+    Of several processes the first alone logs, saves and calls `callback`; a signal to any of them stops all.
     """
-    logger = run.logger(agent.num_timesteps)
+    first = distributed.rank() == 0
+    logger = run.logger(agent.num_timesteps) if first else Logger(None, [])
     agent.set_logger(logger)
     try:
         with Interruption() as interruption:
             keeper = Checkpointing(run.checkpoint, interruption, seconds_between_checkpoints)
-            callbacks = [keeper] if callback is None else [callback, keeper]
+            callbacks = [keeper] if callback is None or not first else [callback, keeper]
             with contextlib.suppress(_Stop):
-                agent.learn(run.config.total_steps, callback=callbacks, progress_bar=progress_bar)
-            agent.save(run.checkpoint)
+                agent.learn(run.config.total_steps, callback=callbacks, progress_bar=progress_bar and first)
+            keeper.save()
     finally:
         logger.close()
     return interruption.signal
@@ -58,6 +62,8 @@ class Interruption:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        if distributed.size() > 1 and exception[0] is not None:
+            return  # torchrun sends SIGTERM to those who remain when one has failed, and they have yet to say why
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
@@ -65,13 +71,18 @@ class Interruption:
         self.signal = number
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if distributed.size() > 1 and (distributed.rank() > 0 or number == signal.SIGTERM):
+            return  # once is enough; and torchrun ends the others by SIGTERM when one has failed
         # print could be interrupted inside itself: a handler may only use the plain system call
         os.write(2, b"\nstopping after this update and saving; Ctrl-C again stops at once\n")
 
 
 @final
 class Checkpointing(BaseCallback):
-    """Saves after an update, at most every `seconds`, and ends training when `interruption` was asked for."""
+    """Saves after an update, at most every `seconds`, and ends training when `interruption` was asked for.
+
+    Of several processes the first saves; all end when any was asked to.
+    """
 
     def __init__(self, path: Path, interruption: Interruption, seconds: float) -> None:
         super().__init__()
@@ -85,11 +96,16 @@ class Checkpointing(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         """An update is complete."""
+        self._interruption.signal = distributed.largest(self._interruption.signal or 0) or None
         if self._interruption.signal is not None:
             raise _Stop  # `_on_step` could only ask for it in the next rollout, and so wait for one more update
         if time.monotonic() - self._saved >= self._seconds:
+            self.save()
+
+    def save(self) -> None:
+        if distributed.rank() == 0:
             self.model.save(self._path)
-            self._saved = time.monotonic()
+        self._saved = time.monotonic()
 
 
 class _Stop(Exception):

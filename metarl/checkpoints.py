@@ -41,7 +41,7 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> tup
     if not path.is_file():
         raise ValueError(f"{path}: no checkpoint here")
     try:
-        with safe_open(path, "pt", device=str(device)) as file:
+        with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError) as error:
@@ -51,7 +51,7 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> tup
     description = json.loads(metadata["metarl"])
     if description.get("format") != FORMAT:
         raise ValueError(f"{path}: checkpoint format {description.get('format')}, this metarl reads format {FORMAT}")
-    return tensors, description
+    return {name: tensor.to(device) for name, tensor in tensors.items()}, description
 
 
 def check_tensors(path: str | Path, given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

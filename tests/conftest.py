@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from simulated_device import available, simulated_device
 from torch import Tensor
 
 from metarl.tasks import TaskDistribution, Tasks
@@ -17,13 +18,28 @@ Act = Callable[[Tensor, TaskVectorEnv], Tensor]
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
 
-@pytest.fixture(params=["cpu", "cuda"])
-def device(request: pytest.FixtureRequest) -> str:
-    """Every device that tensors may live on; cuda is skipped where there is none."""
-    name: str = request.param
-    if name == "cuda" and not torch.cuda.is_available():
+@pytest.fixture(params=["cpu", "simulated", "cuda"])
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every device that tensors may live on; what is not here is skipped."""
+    if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU")
-    return name
+    if request.param == "simulated":
+        yield from _simulated()
+    else:
+        yield request.param
+
+
+@pytest.fixture
+def far() -> Iterator[str]:
+    """The simulated device alone, for what only it can tell."""
+    yield from _simulated()
+
+
+def _simulated() -> Iterator[str]:
+    if not available:
+        pytest.skip("this torch has no room for a device written in Python")
+    with simulated_device() as name:
+        yield name
 
 
 @pytest.fixture

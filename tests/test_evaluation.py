@@ -18,8 +18,6 @@ from metarl.tasks import OptimalReturn, Tasks
 from metarl.trajectories import Transition
 from metarl.vector import Step, TaskVectorEnv
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
-
 
 class Constant(AdaptivePolicy):
     """Always the same action; counts what it was told."""
@@ -117,7 +115,6 @@ class Countdown(NativeDistribution):
         return OptimalReturn((6.0,) * episodes, 6.0 * episodes, "bound")
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("slots", [1, 4, 7, 20])
 def test_returns_and_steps_of_staggered_episodes(slots: int, device: str) -> None:
     # pace 1 is truncated after 4 steps with return 4; pace 2 and 3 end after 3 and 2 steps with return 6

@@ -5,8 +5,8 @@
 
 Training: trials of three episodes of 500 steps, from dense rewards. Test: the 50 other layouts, 13 episodes in each, of
 which the last three count; an episode succeeds if any of its steps does. All of it twice, with the most likely actions
-and with drawn ones, as in training. A stopped run goes on when its command is repeated. Needs `metarl[metaworld]`, in
-an environment of its own: it pins MuJoCo to one version.
+and with drawn ones, as in training. A stopped run goes on when its command is repeated. Needs the extra
+`metaworld`, in an environment of its own: it pins MuJoCo to one version.
 """
 
 import json

@@ -13,6 +13,7 @@ from timing import Row, Side, Work, clock, compare
 
 import metarl
 from metarl.agents.rl2 import RL2, RL2Options
+from metarl.extras import installation
 from metarl.tasks import TaskDistribution
 
 Kind = Literal["lstm", "gru", "transformer"]
@@ -128,7 +129,7 @@ def _recurrent_ppo(size: Training, device: torch.device, policy: dict[str, Any])
     try:
         from sb3_contrib import RecurrentPPO
     except ImportError as error:
-        raise ImportError("this benchmark needs sb3-contrib: pip install 'metarl[benchmark]'") from error
+        raise ImportError(f"this benchmark needs sb3-contrib: {installation('benchmark')}") from error
     agent = RecurrentPPO(
         "MlpLstmPolicy",
         DummyVecEnv([partial(limited_cartpole, size.steps, size.falls)] * size.envs),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import tyro
 
 from metarl import distributed
+from metarl.extras import installation
 from metarl.registry import name_of, plain_options, registered, resolve
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _train(run: "Run", agent: "Agent", launch: Launch, again: str) -> int:
     if agent.num_timesteps:
         say(f"going on at step {agent.num_timesteps:,}")
     if not has_tensorboard():
-        say("curves go to progress.csv only: pip install 'metarl[tensorboard]' adds TensorBoard")
+        say(f"curves go to progress.csv only: {installation('tensorboard')} adds TensorBoard")
     stopped_by = train(run, agent, seconds_between_checkpoints=launch.save_every)
     if stopped_by is None:
         foreign = not registered(run.config.agent, "agent") or not registered(run.config.distribution, "distribution")

@@ -36,7 +36,7 @@ STEPS = "time/total_timesteps"  # the column that says when a row was written, a
 
 def versions() -> dict[str, str]:
     """Versions of what can change a run's numbers."""
-    packages = ("metarl", "torch", "numpy", "gymnasium", "stable-baselines3")
+    packages = ("metarl-toolkit", "torch", "numpy", "gymnasium", "stable-baselines3")
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
 
 

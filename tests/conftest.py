@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from simulated_device import available, simulated_device
+from slow_tests import SLOW
 from torch import Tensor
 
 from metarl.tasks import TaskDistribution, Tasks
@@ -16,6 +17,13 @@ from metarl.vector import TaskVectorEnv
 
 Act = Callable[[Tensor, TaskVectorEnv], Tensor]
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        test = getattr(item, "originalname", item.name)
+        if SLOW & {item.path.name, f"{item.path.name}::{test}"}:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(params=["cpu", "simulated", "cuda"])

@@ -86,7 +86,7 @@ class Dial(gymnasium.Env[Any, Any]):
     """A number to see and a number to choose, both without an axis: the wanted one is the task."""
 
     observation_space = spaces.Box(-1, 1, ())
-    action_space: spaces.Box[Any] = spaces.Box(-1, 1, ())
+    action_space: "spaces.Box[Any]" = spaces.Box(-1, 1, ())
     wanted = 0.0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -113,7 +113,7 @@ def test_numbers_without_an_axis_become_vectors_of_one() -> None:
 class Notches(Dial):
     """Can only be turned by whole numbers."""
 
-    action_space: spaces.Box[Any] = spaces.Box(-3, 3, (), np.dtype(np.int8))
+    action_space: "spaces.Box[Any]" = spaces.Box(-3, 3, (), np.dtype(np.int8))
 
 
 def test_actions_are_rounded_where_integers_are_wanted() -> None:

@@ -4,6 +4,8 @@ import ast
 import graphlib
 from pathlib import Path
 
+from slow_tests import SLOW
+
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"metarl": ROOT / "metarl", "metarl.envs": ROOT / "envs", "metarl.agents": ROOT / "agents"}
 FILES = {
@@ -37,3 +39,10 @@ def test_tests_are_no_package() -> None:
 def test_modules_of_the_core_are_small() -> None:
     """Past this size a module holds two ideas."""
     assert not [name for name, path in FILES.items() if len(path.read_text(encoding="utf-8").splitlines()) > 400]
+
+
+def test_the_list_of_slow_tests_names_tests() -> None:
+    files = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")}
+    for name, _, test in (entry.partition("::") for entry in SLOW):
+        assert name in files
+        assert not test or f"def {test}(" in files[name]

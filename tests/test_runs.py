@@ -124,7 +124,8 @@ def test_a_new_run_has_no_rows(tmp_path: Path) -> None:
 
 def test_config_names_the_versions(tmp_path: Path) -> None:
     Run.create(tmp_path, CONFIG)
-    assert {"python", "torch", "metarl"} <= json.loads((tmp_path / "config.json").read_text())["versions"].keys()
+    versions = json.loads((tmp_path / "config.json").read_text())["versions"]
+    assert {"python", "torch", "metarl-toolkit"} <= versions.keys()
 
 
 def test_a_folder_that_cannot_be_written_is_an_oserror(tmp_path: Path) -> None:

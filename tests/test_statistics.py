@@ -51,7 +51,9 @@ def test_large_resamples_come_in_chunks_that_add_up(monkeypatch: pytest.MonkeyPa
 def test_bootstrap_agrees_with_scipy() -> None:
     scores = np.random.default_rng(0).exponential(size=60)
     ours = bootstrap_interval([scores], np.random.default_rng(1), resamples=4000)
-    theirs = stats.bootstrap((scores,), np.mean, method="percentile", n_resamples=4000, rng=np.random.default_rng(2))
+    theirs = stats.bootstrap(
+        (scores,), np.mean, method="percentile", n_resamples=4000, random_state=np.random.default_rng(2)
+    )
     assert ours.value == pytest.approx(scores.mean())
     assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.03)
     assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.03)

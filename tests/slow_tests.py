@@ -1,0 +1,42 @@
+"""Tests that take more than two seconds of a core: `make quick` and `make lowest` leave them out.
+
+A whole file, or `file::test`.
+"""
+
+SLOW = {
+    "test_agent_contract.py",
+    "test_contract.py",
+    "test_fine_tuning.py",
+    "test_imitation.py",
+    "test_maml.py",
+    "test_model_policy.py",
+    "test_rl2.py",
+    "test_adaptation.py::test_meta_gradient_equals_finite_differences",
+    "test_bandit_learners.py::test_known_rewards",
+    "test_broken_environments.py::test_a_broken_environment_is_found_out_in_plain_words",
+    "test_changing_tasks.py::test_a_changing_family_of_the_users_own_keeps_the_contract",
+    "test_changing_tasks.py::test_changing_families_keep_the_contract",
+    "test_cli.py::test_check_finds_a_family_whose_tasks_are_all_the_same",
+    "test_cli.py::test_compare_pools_the_seeds_of_a_setting",
+    "test_cli.py::test_help_loads_no_agent",
+    "test_extras.py::test_listing_imports_no_extra",
+    "test_gym_attributes.py::test_gymnasiums_own_environments_keep_the_contract",
+    "test_gym_spaces.py::test_agents_turn_several_switches_at_once",
+    "test_gym_tasks.py::test_a_registered_environment_with_an_apply_function_keeps_the_contract",
+    "test_gym_tasks.py::test_a_worker_reports_what_went_wrong",
+    "test_gym_tasks.py::test_a_worker_that_hangs_is_named_with_its_tasks_and_ended",
+    "test_gym_tasks.py::test_few_tasks_must_be_kept_apart_or_declared_as_shared",
+    "test_gym_tasks.py::test_nothing_hangs_at_close",
+    "test_gym_tasks.py::test_workers_change_nothing_and_their_death_is_an_error",
+    "test_images.py::test_families_of_images_keep_the_contract",
+    "test_images.py::test_maml_learns_from_pictures",
+    "test_images.py::test_rl2_learns_from_pictures",
+    "test_mdp_learners.py::test_returns_are_those_measured_with_many_tasks",
+    "test_readme.py::test_ten_lines_of_python_run",
+    "test_report.py::test_every_family_draws_its_trials",
+    "test_report.py::test_the_report_is_one_page_that_loads_nothing",
+    "test_sb3.py::test_ppo_learns_in_every_family",
+    "test_statistics.py::test_interval_covers_the_truth_as_often_as_it_says",
+    "test_testing.py::test_a_flawed_engine_is_found_out",
+    "test_testing.py::test_a_flawed_family_is_found_out",
+}

@@ -17,6 +17,8 @@ from metarl.rollouts import StochasticPolicy
 from metarl.tasks import TaskDistribution
 from metarl.trajectories import Context, Transition
 
+LOOK_EVERY = 32  # steps on a device that would have to be waited for
+
 
 @final
 @dataclass(frozen=True)
@@ -120,8 +122,7 @@ class GradientPolicy(StochasticPolicy):
     def observe(self, transition: Transition) -> None:
         self._player.observe(transition)
         self._episodes.add(transition, self._log_prob, self._adapted.steps < self._problem.steps)
-        complete = self._episodes.complete()
-        if len(complete):
+        if self._episodes.may_be_complete() and len(complete := self._episodes.complete()):
             self._adapt(complete)
 
     @torch.no_grad()
@@ -144,9 +145,12 @@ class Player:
         self._live = LiveContext(num_slots, no_action)
         self._length = problem.distribution.horizon if network.reads_past else 1
         self._time = torch.zeros(num_slots, dtype=torch.int64, device=device)
+        self._latest, self._steps = 0, 0  # at least the largest of these times, known on the host; steps observed
         self._past: Context | None = None  # [B, length, ...]
 
     def begin(self, mask: Tensor | None) -> None:
+        if mask is None:
+            self._latest = 0
         mask = torch.ones_like(self._time, dtype=torch.bool) if mask is None else mask.to(self._time.device)
         self._live.begin(mask)
         self._time = self._time.masked_fill(mask, 0)
@@ -155,6 +159,9 @@ class Player:
         self._live.observe(transition)
         self._time = (self._time + 1) % self._length
         self.begin(transition.done)  # each episode is a rollout of its own, as in learning
+        self._latest, self._steps = min(self._latest + 1, self._length - 1), self._steps + 1
+        if self._latest > 0 and (self._time.device.type == "cpu" or self._steps % LOOK_EVERY == 0):
+            self._latest = int(self._time.max())
 
     def parameters(self, adapted: Adapted, observation: Tensor) -> Tensor:
         """Parameters `[B, P]` of the action head; the slots of a task come one after the other."""
@@ -166,7 +173,7 @@ class Player:
         for row, x in zip(_values(self._past), _values(step), strict=True):
             row[slots, self._time] = x
         # what lies behind a slot's own time is stale, and causality hides it
-        shown = 1 if self._length == 1 else int(self._time.max()) + 1
+        shown = self._latest + 1
         data = {
             f.name: x[:, :shown].reshape(adapted.num_tasks, -1, shown, *x.shape[2:])
             for f, x in zip(fields(Context), _values(self._past), strict=True)
@@ -184,6 +191,7 @@ class Episodes:
         self._episode = torch.zeros(num_tasks, dtype=torch.int64, device=device)
         self._time = torch.zeros_like(self._episode)
         self._valid = torch.zeros(self._shape, dtype=torch.bool, device=device)
+        self._steps_left = problem.rollouts  # at least, until a task is complete
         self._rows: list[Tensor] = []  # observation, action, reward, done, log-probability
 
     def add(self, transition: Transition, log_prob: Tensor, learning: Tensor) -> None:
@@ -192,15 +200,20 @@ class Episodes:
         values = (transition.observation, transition.action, transition.reward, done, log_prob)
         if not self._rows:
             self._rows = [x.new_zeros(*self._shape, *x.shape[1:]) for x in values]
-        index = learning.nonzero().squeeze(-1)
-        place = (index, self._episode[index], self._time[index])
-        for row, x in zip(self._rows, values, strict=True):
-            row[place] = x[index]
-        self._valid[place] = True
+        place = (torch.arange(len(done), device=done.device), self._episode, self._time)
+        for row, x in zip((*self._rows, self._valid), (*values, torch.ones_like(done)), strict=True):
+            row[place] = torch.where(learning.view(-1, *[1] * (x.dim() - 1)), x, row[place])
         full = self._time == self._shape[2] - 1  # a row ends there even if nobody said that the episode did
         ended = (done | full) & learning
         self._time = torch.where(ended, 0, self._time + learning.long())
         self._episode += ended.long()
+        self._steps_left -= 1
+
+    def may_be_complete(self) -> bool:
+        """Whether some task may have lived through all its episodes; the device is not asked where that cannot be."""
+        if self._steps_left <= 0:
+            self._steps_left = self._shape[1] - int(self._episode.max())  # an episode takes a step or more
+        return self._steps_left <= 0
 
     def complete(self) -> Tensor:
         """The tasks [n] that have lived through all their episodes."""

@@ -48,6 +48,7 @@ class MetaObjective:
         self._inner = inner
         self._loss = loss
         self._credit = credit * normalised(returns, distributed.mean_and_deviation)
+        self._credited = credit != 0
         self._every_step = every_step
         self._clip = clip
         self._inner_kl = inner_kl / max(1, len(self._before))
@@ -61,7 +62,7 @@ class MetaObjective:
             data = _part(lesson, part)
             if self._every_step and step > 0:
                 extra = extra + self._inner.call(self._adapted_loss, adapted, data)[0]
-            if self._inner_kl or self._credit.any():
+            if self._inner_kl or self._credited:
                 surrogate, divergence = self._inner.call(_at_sampling, adapted, data)
                 extra = extra + self._credit[part] * surrogate + self._inner_kl * divergence
             adapted = self._inner.step(self._loss, adapted, data)

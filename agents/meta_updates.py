@@ -92,4 +92,6 @@ def _evaluated(objective: MetaObjective, chunk: int) -> tuple[float, float]:
         loss, parameters = objective(part)
         losses.append(loss)
         divergences.append(objective.divergence(parameters, part))
-    return distributed.mean(torch.cat(losses)).item(), distributed.mean(torch.cat(divergences)).item()
+    means = distributed.mean(torch.cat(losses)), distributed.mean(torch.cat(divergences))
+    loss, kl = torch.stack(means).tolist()
+    return loss, kl

@@ -128,8 +128,7 @@ class InnerLoop(Generic[M]):
         if not self.second_order:
             losses, gradients = losses.detach(), {name: g.detach() for name, g in gradients.items()}
         parameters, state = self.update(adapted.parameters, gradients, losses, adapted.steps, adapted.state)
-        for name, p in parameters.items():
-            _check_finite(f"the step of {name}", p, adapted)
+        _check_finite({"the loss": losses} | {f"the step of {name}": p for name, p in parameters.items()}, adapted)
         return Adapted(parameters, adapted.start, state, adapted.steps + 1, adapted.numbers)
 
     def adapt(self, loss: Callable[[M, Any], Tensor], data: Sequence[Data], first_task: int = 0) -> Adapted:
@@ -151,7 +150,6 @@ class InnerLoop(Generic[M]):
             total = losses.sum()
         if losses.dim() != 1:
             raise ValueError(f"the inner loss must be one number a task, got shape {tuple(losses.shape[1:])}")
-        _check_finite("the loss", losses, adapted, part.start)
         gradients = _differentiated(total, parameters, connected and self.second_order, adapted)
         return losses, gradients
 
@@ -206,12 +204,15 @@ def _check_data(adapted: Adapted, data: Data) -> None:
             raise ValueError(f"{_place(adapted, int(empty.nonzero()[0]))}: no step of the data is valid")
 
 
-def _check_finite(what: str, x: Tensor, adapted: Adapted, offset: int = 0) -> None:
-    """FloatingPointError naming the first task where `x` [n, ...] is not finite; the tasks begin at `offset`."""
-    finite = x.detach().isfinite().reshape(len(x), -1).all(1)
+def _check_finite(values: dict[str, Tensor], adapted: Adapted) -> None:
+    """FloatingPointError naming the first of these `[N, ...]`, and its first task, that is not finite.
+
+    One question to the device tells that all are.
+    """
+    finite = torch.stack([x.detach().isfinite().reshape(len(x), -1).all(1) for x in values.values()])
     if not finite.all():
-        place = _place(adapted, offset + int((~finite).nonzero()[0]))
-        raise FloatingPointError(f"{place}: {what} is not finite")
+        what, task = finite.logical_not().nonzero()[0].tolist()
+        raise FloatingPointError(f"{_place(adapted, task)}: {list(values)[what]} is not finite")
 
 
 def _place(adapted: Adapted, task: int | None = None) -> str:

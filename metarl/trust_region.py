@@ -33,19 +33,23 @@ def conjugate_gradient(product: Product, target: Tensor, iterations: int = 10, t
     x, residual = torch.zeros_like(target), target.clone()
     direction, size = residual, residual.dot(residual)
     enough = tolerance * size
+    if size <= enough:
+        return x
     for _ in range(iterations):
-        if size <= enough:
-            break
         curved = product(direction)
-        if not curved.isfinite().all():
-            raise FloatingPointError("conjugate gradient: the product with the Fisher matrix is not finite")
         curvature = direction.dot(curved)
-        if curvature <= 0:  # flat, or rounding: the direction cannot improve x any more
+        following = residual - size / curvature * curved
+        smaller = following.dot(following)
+        bend, left, needed = torch.stack([curvature, smaller, enough]).tolist()  # one question to the device a product
+        if not math.isfinite(bend):
+            raise FloatingPointError("conjugate gradient: the product with the Fisher matrix is not finite")
+        if bend <= 0:  # flat, or rounding: the direction cannot improve x any more
             break
         x = x + size / curvature * direction
-        residual = residual - size / curvature * curved
-        before, size = size, residual.dot(residual)
-        direction = residual + size / before * direction
+        if left <= needed:
+            break
+        direction = following + smaller / size * direction
+        residual, size = following, smaller
     return x
 
 

@@ -1,0 +1,51 @@
+"""Prints how often agents would make the host wait for a GPU: `python tests/copies_table.py`, as a Markdown table."""
+
+from collections.abc import Callable
+
+from simulated_device import copies, simulated_device
+
+import metarl
+from metarl.agent import Agent
+from metarl.agents.maml import MAML
+from metarl.agents.maml_options import MAMLOptions
+from metarl.agents.rl2 import RL2
+from metarl.agents.rl2_options import RL2Options
+from metarl.evaluation import evaluate
+
+
+def counted(function: Callable[[], object]) -> int:
+    with copies() as counter:
+        function()
+    return counter.total()
+
+
+def row(title: str, agent: Agent) -> str:
+    steps = agent.distribution.episodes * agent.distribution.horizon
+    update = counted(lambda: agent.update(0.0, lambda env: None))
+    evaluation = counted(lambda: evaluate(agent.policy(4), agent.distribution, 4))
+    return f"| {title} | {update} | {evaluation / steps:.2f} |"
+
+
+def main() -> None:
+    print("| agent | an update | a step of evaluation |\n|---|---|---|")
+    with simulated_device() as far:
+        for memory in ("transformer", "gru", "lstm"):
+            options = RL2Options(
+                memory=memory,
+                width=8,
+                layers=1,
+                heads=1,
+                batch_steps=160,
+                minibatches=2,
+                epochs=2,
+                critic_epochs=2,
+                critic_minibatches=2,
+            )
+            print(row(f"RL², {memory}, grid navigation", RL2(metarl.make("grid-navigation"), options, device=far)))
+        for network in ("feed-forward", "attention"):
+            small = MAMLOptions(width=8, tasks=4, rollouts=2, network=network)
+            print(row(f"MAML, {network}, tabular MDPs", MAML(metarl.make("tabular-mdp"), small, device=far)))
+
+
+if __name__ == "__main__":
+    main()

@@ -102,6 +102,7 @@ class FineTuning(Agent):
 
     Options = FineTuningOptions
     options: FineTuningOptions
+    for_less_memory = "lower batch_steps, raise minibatches, or lower tasks or width"
 
     def __init__(
         self,

@@ -38,6 +38,7 @@ class MAML(Agent):
     Options = MAMLOptions
     options: MAMLOptions
     several_processes = True
+    for_less_memory = "lower tasks, rollouts or width"
 
     def __init__(
         self,

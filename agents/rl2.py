@@ -44,6 +44,7 @@ class RL2(Agent):
     Options = RL2Options
     options: RL2Options
     several_processes = True
+    for_less_memory = "lower batch_steps, raise minibatches, or lower width or segment"
 
     def __init__(
         self,

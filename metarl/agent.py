@@ -17,6 +17,7 @@ from typing_extensions import Self
 
 from metarl import distributed, seeding
 from metarl.checkpoints import load_checkpoint, save_checkpoint
+from metarl.device_memory import out_of_memory_says
 from metarl.plugins import Kind
 from metarl.progress import StepProgress
 from metarl.registry import build, name_of, plain_options, resolve
@@ -80,6 +81,7 @@ class Agent(ABC):
     Options: ClassVar[type]  # a frozen dataclass, with a line of documentation under each field
     teaching: Teaching = Teaching()  # what it learns from in meta-training besides the reward
     several_processes: ClassVar[bool] = False  # whether `update` is made for them
+    for_less_memory: ClassVar[str] = "choose options for smaller batches"  # advice where the device is out of it
 
     def __init__(
         self, distribution: TaskDistribution, options: Any = None, *, seed: int = 0, device: torch.device | str = "auto"
@@ -135,7 +137,7 @@ class Agent(ABC):
         `callback` is a Stable-Baselines3 callback, a list of them or a function; one that returns False stops training
         at the end of the update. Of several processes each calls what it was given, so give the first alone what
         writes, and one that stops ends them all. What the first has learned so far is what all go on with. Raises
-        ValueError if this agent cannot train in so many.
+        ValueError if this agent cannot train in so many; MemoryError, which says what to lower, if the device is full.
         """
         self.check_processes()
         self._start_together(total_steps)
@@ -152,7 +154,8 @@ class Agent(ABC):
 
         while going and self.num_timesteps < total_steps:
             callbacks.on_rollout_start()
-            metrics = distributed.averaged_metrics(self.update(self.num_timesteps / total_steps, on_step))
+            with out_of_memory_says(self.for_less_memory):
+                metrics = distributed.averaged_metrics(self.update(self.num_timesteps / total_steps, on_step))
             self.updates += 1
             self._steps_at_update = self.num_timesteps
             self._log({**metrics, "time/time_elapsed": time.monotonic() - start})
@@ -163,7 +166,10 @@ class Agent(ABC):
 
     @final
     def save(self, path: str | Path) -> None:
-        """Write a checkpoint as of the last finished update: one file, written whole or not at all."""
+        """Write a checkpoint as of the last finished update: one file, written whole or not at all.
+
+        Not after an update that raised: what was learned may have moved half-way. `learn` never saves it.
+        """
         counts = {"updates": self.updates, "num_timesteps": self._steps_at_update, "processes": self._processes}
         save_checkpoint(path, self.state(), {**self._settings(), **counts})
 
@@ -295,6 +301,8 @@ def resolve_device(device: torch.device | str) -> torch.device:
         raise ValueError(f"unknown device {device!r}: auto, cpu, cuda or cuda:1, for example") from error
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device!r}: torch sees no GPU here")
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device {device!r}: torch sees {torch.cuda.device_count()} GPUs here, counted from 0")
     if resolved == torch.device("cuda") and distributed.size() > 1:
         return torch.device("cuda", torch.cuda.current_device())
     return resolved

@@ -17,8 +17,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "compare": commands.compare,
     "check": commands.check,
 }
-# what bad input, a missing extra, a full disk or diverged training raise
-USER_ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError)
+# what bad input, a missing extra, a full disk, too little memory or diverged training raise
+USER_ERRORS = (ValueError, TypeError, OSError, ImportError, MemoryError, FloatingPointError)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

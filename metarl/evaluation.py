@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from metarl import seeding
 from metarl.agent import AdaptivePolicy, PrivilegedPolicy
+from metarl.device_memory import out_of_memory_says
 from metarl.play import Moment, play, trial_length
 from metarl.recording import Trial, record_trial
 from metarl.results import Evaluation
@@ -59,9 +60,10 @@ def evaluate(
             env.set_tasks(tasks[slots % num_tasks])
             slots = slots.to(policy.device)
             env_seed = seeding.stream_seed(seed, "evaluation", "environment", batch)
-            for moment in play(policy, env, episodes, env_seed, first):
-                tally.add(moment, slots)
-                bar.update()
+            with out_of_memory_says(f"give the policy fewer than {policy.num_tasks} tasks at once"):
+                for moment in play(policy, env, episodes, env_seed, first):
+                    tally.add(moment, slots)
+                    bar.update()
     finally:
         bar.close()
         env.close()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import final
 
+import torch
 from torch import Tensor
 
 from metarl import distributed
@@ -89,7 +90,7 @@ def _at_sampling(network: PolicyNetwork, data: Data) -> tuple[Tensor, Tensor]:
     """- E[ratio] and KL(old || new) of the policy that collects, before it takes its inner step."""
     parameters = action_parameters(network, data)
     log_prob = network.head.log_prob(parameters, data["action"])
-    surrogate = likelihood_ratio(log_prob, data["old_log_prob"], log_prob.new_ones(()), data["valid"])
+    surrogate = likelihood_ratio(log_prob, data["old_log_prob"], torch.ones_like(log_prob), data["valid"])
     return surrogate, valid_mean(network.head.divergence(data["old_parameters"], parameters), data["valid"])
 
 

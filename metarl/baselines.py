@@ -1,7 +1,8 @@
 """Returns, advantages and the linear baseline of separate episodes, fitted for each of N tasks anew.
 
 Shapes: N tasks, R rollouts, T steps, D features of an observation, F = 2 D + 4. Episodes follow each other along the
-steps; `done` is true at the last step of each, and `valid` says which steps count.
+steps; `done` is true at the last step of each, and `valid` says which steps count. ValueError, naming the
+arguments, where shapes differ.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from metarl.images import coarse, is_image
 from metarl.returns import gae
+from metarl.shapes import check_same_shape
 from metarl.surrogates import episode_cumsum
 
 RIDGE = 1e-5
@@ -25,6 +27,7 @@ def episode_gae(reward_t: Tensor, value_t: Tensor, done: Tensor, discount: float
     Along the last axis; nothing follows where `done` or after the last step. With value 0 and trace 1 these are
     discounted returns, with trace 1 returns minus values (Schulman et al. 2016, arXiv 1506.02438).
     """
+    check_same_shape(reward_t=reward_t, value_t=value_t, done=done)
     return gae(reward_t, value_t, discount * (~done).to(reward_t.dtype), trace)
 
 
@@ -44,6 +47,7 @@ def linear_features(observation: Tensor, time: Tensor) -> Tensor:
     The observation clipped to ±10, its square, t/100 and its second and third power, and 1 (Duan et al. 2016, arXiv
     1604.06778).
     """
+    check_same_shape(observation_entry=observation[..., 0], time=time)
     x = observation.double().clamp(-10, 10)
     t = time.double()[..., None] / 100
     return torch.cat([x, x.square(), t, t.square(), t**3, torch.ones_like(t)], -1)
@@ -70,6 +74,7 @@ def fit_linear(features: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     (X'X + ridge) w = X'y over valid steps; where the solution of a task is not finite its ridge is raised tenfold.
     Raises ValueError naming a task whose features or targets are not finite.
     """
+    check_same_shape(feature=features[..., 0], target=target, valid=valid)
     x = torch.where(valid[..., None], features, 0.0).flatten(1, -2)
     y = torch.where(valid, target, 0.0).double().flatten(1)[..., None]
     gram, moment = x.mT @ x, x.mT @ y
@@ -85,6 +90,7 @@ def fit_linear(features: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
 def linear_values(features: Tensor, weights: Tensor) -> Tensor:
     """Predictions `[N, ...]` in float64 from features `[N, ..., F]` and each task's weights `[N, F]`."""
+    check_same_shape(features_of_a_task=features.flatten(1, -2)[:, 0], weights=weights)
     return (features.flatten(1, -2) @ weights[..., None]).reshape(features.shape[:-1])
 
 
@@ -95,6 +101,7 @@ def linear_advantages(
 
     `observation` [N, R, T, D]; the others [N, R, T]. Refitted with every call, so never older than the policy.
     """
+    check_same_shape(observation_entry=observation[..., 0], reward=reward, done=done, valid=valid)
     reward_t = torch.where(valid, reward, 0.0).double()
     features = linear_features(observation, time_in_episode(done))
     weights = fit_linear(features, episode_returns(reward_t, done, discount), valid)
@@ -122,6 +129,7 @@ def normalised_together(advantage: Tensor, valid: Tensor, mean: Callable[[Tensor
 
 def _centred_in_tasks(advantage: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """`[N, steps]` less each task's mean over valid steps, 0 elsewhere, and the variances `[N, 1]`."""
+    check_same_shape(advantage=advantage, valid=valid)
     counted, x = valid.flatten(1), torch.where(valid, advantage, 0.0).flatten(1)
     count = counted.sum(1, keepdim=True)
     if (count == 0).any():

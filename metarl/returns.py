@@ -3,10 +3,17 @@
 import torch
 from torch import Tensor
 
+from metarl.shapes import check_same_shape
+
 
 def discounted_returns(reward_t: Tensor, discount: float | Tensor, final_value: Tensor | None = None) -> Tensor:
-    """G_t = reward_t + discount_t * G_{t+1} along the last axis, with G_T = `final_value` (default 0); same shape."""
+    """G_t = reward_t + discount_t * G_{t+1} along the last axis [..., T], with G_T = `final_value` [...] (default 0).
+
+    `discount` is a number, or has the shape of `reward_t`. Raises ValueError where shapes differ.
+    """
     following = torch.zeros_like(reward_t[..., 0]) if final_value is None else final_value
+    check_same_shape(reward_t=reward_t, discount=discount)
+    check_same_shape(reward_of_a_step=reward_t[..., 0], final_value=following)
     returns, discount_t = torch.empty_like(reward_t), discount * torch.ones_like(reward_t)
     for t in reversed(range(reward_t.shape[-1])):
         following = reward_t[..., t] + discount_t[..., t] * following
@@ -22,9 +29,12 @@ def gae(
     delta_t = reward_t + discount_t * value_{t+1} - value_t,  A_t = delta_t + discount_t * trace * A_{t+1}
 
     The whole axis is one trial: advantages cross the ends of its episodes, because what is learned in one episode pays
-    in the next. `final_value` is value_T: zero (the default) where the trial is over.
+    in the next. `final_value` is value_T: zero (the default) where the trial is over. Raises ValueError where shapes
+    differ; `discount` is a number or has that of the rewards.
     """
     last = torch.zeros_like(value_t[..., :1]) if final_value is None else final_value[..., None]
+    check_same_shape(reward_t=reward_t, value_t=value_t, discount=discount)
+    check_same_shape(value_of_a_step=value_t[..., :1], final_value=last)
     value_tp1 = torch.cat([value_t[..., 1:], last], -1)
     return discounted_returns(reward_t + discount * value_tp1 - value_t, discount * trace)
 

@@ -3,11 +3,13 @@
 Each maximises E[sum_t A_t] and is returned as a loss, the mean over valid steps. All have the same first derivative
 where the policy is the one that sampled; a meta-gradient needs the second derivative too, since it differentiates
 the inner step. Tensors are `[..., T]`, episodes one after the other along the last axis; `valid` says which steps
-count, and those that do not may hold anything that is finite.
+count, and those that do not may hold anything that is finite. ValueError, naming the arguments, where shapes differ.
 """
 
 import torch
 from torch import Tensor
+
+from metarl.shapes import check_same_shape
 
 
 def log_likelihood(log_prob: Tensor, advantage: Tensor, valid: Tensor) -> Tensor:
@@ -15,6 +17,7 @@ def log_likelihood(log_prob: Tensor, advantage: Tensor, valid: Tensor) -> Tensor
 
     It lacks the dependence of the sampling distribution on the parameters (Foerster et al. 2018, arXiv 1802.05098).
     """
+    check_same_shape(log_prob=log_prob, advantage=advantage, valid=valid)
     return -valid_mean(log_prob * advantage, valid)
 
 
@@ -24,6 +27,7 @@ def likelihood_ratio(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, 
     `old_log_prob` is what was recorded while sampling. The second derivative leaves out how an action changes the
     advantages of later ones: a little bias for much less variance than DiCE.
     """
+    check_same_shape(log_prob=log_prob, old_log_prob=old_log_prob, advantage=advantage, valid=valid)
     log_ratio = torch.where(valid, log_prob - old_log_prob, 0.0)  # first, so that what is not valid cannot overflow
     return -valid_mean(log_ratio.exp() * advantage, valid)
 
@@ -32,6 +36,7 @@ def clipped_likelihood_ratio(
     log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: float, valid: Tensor
 ) -> Tensor:
     """`likelihood_ratio` with no gain beyond ratios of 1 ± `clip` (PPO, Schulman et al. 2017, arXiv 1707.06347)."""
+    check_same_shape(log_prob=log_prob, old_log_prob=old_log_prob, advantage=advantage, valid=valid)
     ratio = torch.where(valid, log_prob - old_log_prob, 0.0).exp()
     return -valid_mean(torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage), valid)
 
@@ -44,6 +49,7 @@ def dice(log_prob: Tensor, advantage: Tensor, done: Tensor, valid: Tensor) -> Te
     true at the last step of each episode, so that no episode is credited for another. The value is always 0: only the
     derivatives mean something.
     """
+    check_same_shape(log_prob=log_prob, advantage=advantage, done=done, valid=valid)
     counted = torch.where(valid, log_prob, 0.0)
     upto = episode_cumsum(counted, done)
     return -valid_mean((_box(upto) - _box(upto - counted)) * advantage, valid)
@@ -55,6 +61,7 @@ def episode_cumsum(x_t: Tensor, done: Tensor) -> Tensor:
     A scan in log2(T) rounds. Subtracting the total before the episode would be one round, but its rounding errors
     would leak gradient from one episode into another.
     """
+    check_same_shape(x_t=x_t, done=done)
     steps = x_t.shape[-1]
     episode = done.long().cumsum(-1) - done.long()
     total, reach = x_t, 1
@@ -68,6 +75,7 @@ def episode_cumsum(x_t: Tensor, done: Tensor) -> Tensor:
 
 def valid_mean(x: Tensor, valid: Tensor) -> Tensor:
     """The mean of `x` over the steps where `valid`; nan if there is none."""
+    check_same_shape(x=x, valid=valid)
     return torch.where(valid, x, 0.0).sum() / valid.sum()
 
 

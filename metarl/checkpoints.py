@@ -1,8 +1,6 @@
 """Checkpoints: one safetensors file whose metadata is JSON, written whole or not at all; data only, nothing to run."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,27 +10,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from metarl.files import replacement
+
 FORMAT = 2
 
 
 def save_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
-    """Write `tensors` and the JSON-serialisable `description` to `path`: a temporary file, then an atomic rename.
+    """Write `tensors` and the JSON-serialisable `description` to `path`, whole or not at all.
 
     Raises OSError if the disk is full or the folder cannot be written; whatever stood at `path` is then still there.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     contents = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     metadata = {"metarl": json.dumps({"format": FORMAT, **description})}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
     try:
-        save_file(contents, temporary, metadata)
-        os.replace(temporary, path)
+        with replacement(path) as file:
+            save_file(contents, file, metadata)
     except SafetensorError as error:
         raise OSError(f"{path}: the checkpoint could not be written: {error}") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from metarl.files import replacement
 from metarl.statistics import Interval, bootstrap_interval
 from metarl.tasks import OptimalReturn
 
@@ -161,21 +160,10 @@ class Evaluation:
 
 
 def write_atomically(path: str | Path, content: str | bytes) -> None:
-    """Write to a temporary name in the same folder, flush to the disk, then rename over `path`."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes private files
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Write a file whole or not at all, readable for everybody (see `metarl.files.replacement`)."""
+    with replacement(path) as file:
+        file.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        file.chmod(0o644)  # temporary files are private
 
 
 def _interval(scores: NDArray[Any], confidence: float) -> Interval:

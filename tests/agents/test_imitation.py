@@ -32,6 +32,24 @@ def test_advice_is_the_experts_action_where_the_learner_went() -> None:
     assert torch.equal(distance(moved), (before - 1).clamp(min=0))
 
 
+def test_advice_is_as_soft_in_any_unit_of_reward() -> None:
+    """softmax(values / (temperature * their deviation between arms)): payouts of a tenth say the same."""
+    bandits = metarl.make("bernoulli-bandit", arms=3)
+    agent = RL2(bandits, RL2Options(memory="gru", width=8, heads=1), device="cpu")
+    advice = []
+    for scale in (1.0, 0.1):
+        tasks = bandits.tasks(means=[[0.0, 0.5, 1.0], [0.4, 0.9, 0.1]])
+        tasks = bandits.tasks(means=(scale * tasks["means"]).tolist())
+        policy = Supervised(agent.policy(2), bandits.expert(2), tasks)
+        policy.begin()
+        policy.act(torch.zeros(2, 1))
+        advice.append(policy.advice(temperature=0.5))
+    deviation = (0.5 + 0.163333**0.5) / 2  # of (0, .5, 1) and (.4, .9, .1), in the mean
+    odds = torch.tensor([[0.0, 0.5, 1.0], [0.4, 0.9, 0.1]]).div(0.5 * deviation).exp()
+    torch.testing.assert_close(advice[0][:, 0], odds / odds.sum(1, keepdim=True), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(advice[1], advice[0])
+
+
 def test_imitation_reaches_posterior_sampling_on_a_bandit() -> None:
     """Imitating an expert that takes only the best arm is to take each arm as often as it is the best."""
     distribution = metarl.make("bernoulli-bandit", arms=2, pulls=6)

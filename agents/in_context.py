@@ -91,13 +91,18 @@ class InContextPolicy(StochasticPolicy):
         super().__init__(num_tasks, actor.output.weight.device)
         self._actor = actor
         self._deterministic = deterministic
-        self._generator = seeding.generator(seed, "actions", device=self.device)
+        self.generator = torch.Generator(self.device)  # of the actions that are drawn
+        self.restart(seed)
         self._log_prob = torch.zeros(num_tasks, device=self.device)
         self.begin()
 
     @property
     def log_prob(self) -> Tensor:
         return self._log_prob
+
+    def restart(self, seed: int) -> None:
+        """Draw actions from here on as a new policy with this seed does."""
+        self.generator.manual_seed(seeding.stream_seed(seed, "actions"))
 
     def begin(self, mask: Tensor | None = None) -> None:
         if mask is None or bool(mask.all()):
@@ -113,7 +118,7 @@ class InContextPolicy(StochasticPolicy):
     def act(self, observation: Tensor) -> Tensor:
         parameters, self._state = self._actor.step(self._live.at(observation), self._state)
         head = self._actor.head
-        action = head.mode(parameters) if self._deterministic else head.sample(parameters, self._generator)
+        action = head.mode(parameters) if self._deterministic else head.sample(parameters, self.generator)
         self._log_prob = head.log_prob(parameters, action)
         return action
 

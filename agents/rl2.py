@@ -8,17 +8,20 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from metarl import distributed, seeding
+from metarl import cuda_graphs, distributed, seeding
 from metarl.agent import Agent
+from metarl.agents.captured_rollout import CapturedRollout
 from metarl.agents.imitation import Supervised
 from metarl.agents.in_context import Actor, InContextPolicy
 from metarl.agents.rl2_options import RL2Options
 from metarl.agents.trial_ppo import Batch, TrialPPO
 from metarl.checkpoints import adam_state, check_tensors, load_adam_state
 from metarl.critic import TrialCritic
+from metarl.cuda_graphs import Captured
 from metarl.memory import Memory, RecurrentMemory, TransformerMemory
+from metarl.native import NativeVectorEnv
 from metarl.recall import Recall
-from metarl.rollouts import StochasticPolicy, collect
+from metarl.rollouts import collect
 from metarl.schedules import discount_reach, factor_of_reach, growing_steps, linear_decay
 from metarl.tasks import TaskDistribution
 from metarl.teaching import Teaching
@@ -66,7 +69,9 @@ class RL2(Agent):
         self.actor.to(self.device)
         self.critic.to(self.device)
         parameters = [*self.actor.parameters(), *self.critic.parameters()]
-        self.optimiser = torch.optim.Adam(parameters, lr=0.0, eps=1e-5, fused=True)
+        self._graphs = distributed.size() == 1 and cuda_graphs.wanted(self.options.cuda_graphs, self.device)
+        rate = torch.zeros((), device=self.device) if self._graphs else 0.0
+        self.optimiser = torch.optim.Adam(parameters, lr=rate, eps=1e-5, fused=True, capturable=self._graphs)
         self._ppo = TrialPPO(
             self.actor,
             self.critic,
@@ -75,7 +80,9 @@ class RL2(Agent):
             self.options.trace,
             self.options.clip,
             self.options.segment,
+            self.options.bf16,
         )
+        self._prepare()
 
     @property
     def trial_episodes(self) -> int:
@@ -124,6 +131,15 @@ class RL2(Agent):
             module.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
         self._episode_steps = state["episode_steps"].item()
         load_adam_state(self.optimiser, state)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Choose how rollouts and epochs run; graphs begin anew, since the optimiser's state may have moved."""
+        self._rollout: tuple[object, CapturedRollout] | None = None  # and what it was made for
+        self._epoch: Callable[[Batch, Tensor, Tensor], Tensor] = self._policy_epoch
+        self._further_epoch: Callable[[Batch, Tensor, Tensor], Tensor] = self._critic_epoch
+        if self._graphs:
+            self._epoch, self._further_epoch = Captured(self._policy_epoch), Captured(self._critic_epoch)
 
     def _collect(
         self, trial_steps: int, progress: float, on_step: Callable[[TaskVectorEnv], None]
@@ -133,16 +149,32 @@ class RL2(Agent):
         num_trials = max(self.options.minibatches, -(-(self.options.batch_steps // steps) // distributed.size()))
         if self._env is None or self._env.num_envs != num_trials:
             self._env = self.distribution.vector_env(num_trials, self.device)
-        env = self._env
-        env.set_tasks(self.distribution.sample(num_trials, self._stream("tasks")))
-        policy: StochasticPolicy = self.policy(num_trials, deterministic=False, seed=self._stream_seed("act"))
-        if self._has_expert and progress < self.options.imitation:
-            policy = Supervised(policy, self.distribution.expert(num_trials, self.device), env.tasks)
-        seed = self._stream_seed("environment")
-        trajectories = collect(policy, env, steps, seed=seed, on_step=lambda: on_step(env))
-        if not isinstance(policy, Supervised):
-            return trajectories, None
-        return trajectories, policy.advice(self.options.imitation_temperature)
+        env, imitates = self._env, self._has_expert and progress < self.options.imitation
+        tasks = self.distribution.sample(num_trials, self._stream("tasks"))
+        action_seed, seed = self._stream_seed("act"), self._stream_seed("environment")
+        if self._graphs and isinstance(env, NativeVectorEnv):
+            played = self._captured_rollout(env, steps, imitates)(tasks, action_seed, seed)
+            for _ in range(steps):
+                on_step(env)
+            return played
+        env.set_tasks(tasks)
+        policy = self.policy(num_trials, deterministic=False, seed=action_seed)
+        if not imitates:
+            return collect(policy, env, steps, seed=seed, on_step=lambda: on_step(env)), None
+        taught = Supervised(policy, self.distribution.expert(num_trials, self.device), tasks)
+        trajectories = collect(taught, env, steps, seed=seed, on_step=lambda: on_step(env))
+        return trajectories, taught.advice(self.options.imitation_temperature)
+
+    def _captured_rollout(self, env: NativeVectorEnv, steps: int, imitates: bool) -> CapturedRollout:
+        """The one of the last update if it was made for the same."""
+        made_for = (env, steps, imitates)
+        if self._rollout is None or self._rollout[0] != made_for:
+            self._rollout = None  # first, so that its memory is free
+            adviser = self.distribution.expert(env.num_envs, self.device) if imitates else None
+            learner = self.policy(env.num_envs, deterministic=False)
+            temperature = self.options.imitation_temperature
+            self._rollout = made_for, CapturedRollout(learner, adviser, temperature, env, steps)
+        return self._rollout[1]
 
     def _trial_steps(self, progress: float) -> int:
         """Steps of a training trial: whole where an expert leads the way, else short at first."""
@@ -174,7 +206,7 @@ class RL2(Agent):
         options = self.options
         rate = options.learning_rate * linear_decay(progress, options.warmup)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = group["lr"].fill_(rate) if self._graphs else rate
         entropy = options.entropy * linear_decay(progress) if batch.advice is None else 0.0
         entropy_weight = torch.full((), entropy, device=self.device)
         stream = self._stream("minibatches")
@@ -194,12 +226,12 @@ class RL2(Agent):
             "train/learning_rate": rate,
         }
 
-    def _epoch(self, batch: Batch, order: Tensor, entropy_weight: Tensor) -> Tensor:
+    def _policy_epoch(self, batch: Batch, order: Tensor, entropy_weight: Tensor) -> Tensor:
         """Steps on all trials in this order. Returns policy loss, value loss, entropy and KL `[minibatches, 4]`."""
         rows = []
         for part in order.chunk(self.options.minibatches):
             self.optimiser.zero_grad()
-            rows.append(self._step(self._ppo.backward(batch, part, entropy_weight)))
+            rows.append(self._step(self._ppo.backward(batch, part, entropy_weight), self.actor, self.critic))
         return torch.stack(rows)
 
     def _fit_critic(self, batch: Batch, stream: torch.Generator) -> Tensor:
@@ -215,7 +247,7 @@ class RL2(Agent):
         memory, rows = self._ppo.remembered(batch.context), []
         for _ in range(epochs):
             order = torch.randperm(batch.target.numel(), generator=stream, device=self.device)
-            rows.append(self._critic_epoch(batch, memory, order))
+            rows.append(self._further_epoch(batch, memory, order))
         return torch.cat(rows)
 
     def _critic_epoch(self, batch: Batch, memory: Tensor, order: Tensor) -> Tensor:
@@ -223,18 +255,18 @@ class RL2(Agent):
         rows = []
         for part in order.chunk(self.options.critic_minibatches):
             self.optimiser.zero_grad()
-            rows.append(self._step(self._ppo.backward_critic(batch, memory, part)))
+            rows.append(self._step(self._ppo.backward_critic(batch, memory, part), self.critic))
         return torch.stack(rows)
 
-    def _step(self, measured: Tensor) -> Tensor:
-        """Move what has gradients along them; nothing moves where `measured`, which is returned, is not finite.
+    def _step(self, measured: Tensor, *modules: nn.Module) -> Tensor:
+        """Move modules along their gradients; nothing moves where `measured`, which is returned, is not finite.
 
         The host is told once an update: asking after every step would make it wait for the device each time.
         """
-        parameters = (*self.actor.parameters(), *self.critic.parameters())
-        distributed.average([measured, *(p.grad for p in parameters if p.grad is not None)])
-        nn.utils.clip_grad_norm_(self.actor.parameters(), self.options.max_gradient_norm)
-        nn.utils.clip_grad_norm_(self.critic.parameters(), self.options.max_gradient_norm)
+        gradients = [p.grad for module in modules for p in module.parameters() if p.grad is not None]
+        distributed.average([measured, *gradients])
+        for module in modules:
+            nn.utils.clip_grad_norm_(module.parameters(), self.options.max_gradient_norm)
         broken = 1 - torch.isfinite(measured).all().float()
         self.optimiser.found_inf = broken  # type: ignore[attr-defined]  # as a gradient scaler tells a fused optimiser
         self.optimiser.step()

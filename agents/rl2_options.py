@@ -57,6 +57,10 @@ class RL2Options:
     """Without an expert: share of training over which trials grow, by doubling from one episode, to full length."""
     segment: int | None = None
     """Steps through which gradients flow back (truncated backpropagation); None: whole trials."""
+    cuda_graphs: bool | None = None
+    """On CUDA, act in native families and learn by CUDA graphs; no effect elsewhere. None: off until measured."""
+    bf16: bool = False
+    """Learn with the Transformer's matrix products in bfloat16; it acts, and values, in float32."""
 
     def __post_init__(self) -> None:
         sizes = ("width", "layers", "heads", "window", "batch_steps", "epochs", "minibatches", "critic_minibatches")
@@ -75,5 +79,7 @@ class RL2Options:
             raise ValueError(f"discount must lie in [0, 1] or be None, got {self.discount}")
         if self.memory not in ("transformer", "gru", "lstm"):
             raise ValueError(f"memory must be transformer, gru or lstm, got {self.memory!r}")
+        if self.bf16 and self.memory != "transformer":
+            raise ValueError(f"bf16 needs memory='transformer', got {self.memory!r}")
         if self.segment is not None and self.segment < 1:
             raise ValueError(f"segment must be at least 1 or None, got {self.segment}")

@@ -43,6 +43,7 @@ class TrialPPO:
     trace: float  # GAE's lambda
     clip: float
     segment: int | None  # steps through which gradients flow back; None: whole trials
+    bf16: bool = False  # the actor learns with matrix products in bfloat16
 
     @torch.no_grad()
     def assess(
@@ -119,7 +120,7 @@ class TrialPPO:
     def _losses(self, batch: Batch, part: Tensor, window: slice, past: Any) -> tuple[list[Tensor], Any]:
         """Policy loss, value loss, entropy and KL of one segment of the trials at `part`, and the past after it."""
         context = batch.context[part, window]
-        memory, parameters, past = self.actor(context, past)
+        memory, parameters, past = self._read(context, past)
         log_prob = self.actor.head.log_prob(parameters, batch.action[part, window])
         old_log_prob = batch.old_log_prob[part, window]
         if batch.advice is None:
@@ -134,6 +135,14 @@ class TrialPPO:
             self.actor.head.entropy(parameters).mean(),
             losses.approximate_kl(log_prob.detach(), old_log_prob),
         ], past
+
+    def _read(self, context: Context, past: Any) -> tuple[Tensor, Tensor, Any]:
+        """What the actor makes of a segment: memory, action parameters and the past of the next one."""
+        if not self.bf16:
+            return self.actor(context, past)  # type: ignore[no-any-return]
+        with torch.autocast(context.started.device.type, torch.bfloat16):
+            memory, parameters, past = self.actor(context, past)
+        return memory.float(), parameters.float(), past
 
 
 def _segments(steps: int, length: int | None) -> Iterator[slice]:

@@ -36,6 +36,7 @@ class KeyValueCache:
 
     def append(self, key: Tensor, value: Tensor, window: int) -> None:
         """Store one step's key and value `[B, H, E]`; grows by doubling until it holds `window` steps."""
+        key, value = key.to(self.keys.dtype), value.to(self.values.dtype)  # under autocast they differ
         if self.longest == self.capacity < window:
             self._grow(min(2 * self.capacity, window))
         if self.lockstep is not None:
@@ -119,7 +120,7 @@ def attend_cached(query: Tensor, key: Tensor, value: Tensor, window: int, cache:
     """The same for one more step of every trial [B, H, 1, E]; the cache keeps its key and value."""
     cache.append(key[:, :, 0], value[:, :, 0], window)
     keys, values, mask = cache.readable()
-    return nn.functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+    return nn.functional.scaled_dot_product_attention(query.to(keys.dtype), keys, values, attn_mask=mask)
 
 
 def attention_weights(query: Tensor, key: Tensor, window: int) -> Tensor:

@@ -73,7 +73,7 @@ class KnownMDP(PrivilegedPolicy):
         self._values = planning.action_values(tasks["rewards"], tasks["transitions"], self._horizon)
 
     def begin(self, mask: Tensor | None = None) -> None:
-        self._elapsed[slice(None) if mask is None else mask] = 0
+        self._elapsed = torch.zeros_like(self._elapsed) if mask is None else self._elapsed.masked_fill(mask, 0)
 
     def act(self, observation: Tensor) -> Tensor:
         return self.values(observation).argmax(-1)

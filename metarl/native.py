@@ -68,6 +68,11 @@ class NativeVectorEnv(TaskVectorEnv):
             raise RuntimeError("call reset before step")
         return self._state
 
+    @property
+    def generator(self) -> torch.Generator:
+        """Where the environment's luck comes from; `reset(seed=...)` restarts it."""
+        return self._generator
+
     def set_tasks(self, tasks: Tasks, mask: Tensor | None = None) -> None:
         self.check_tasks(tasks)
         tasks = tasks.to(self.device)

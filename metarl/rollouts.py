@@ -54,6 +54,20 @@ def _collect(
     policy: StochasticPolicy, env: TaskVectorEnv, num_steps: int, seed: int, on_step: Callable[[], None] | None
 ) -> Trajectories:
     observation, _ = env.reset(seed=seed)
+    trajectories = Trajectories(env.tasks, *play_on(policy, env, observation, num_steps, on_step))
+    check_finite(trajectories)
+    return trajectories
+
+
+@torch.no_grad()
+def play_on(
+    policy: StochasticPolicy,
+    env: TaskVectorEnv,
+    observation: Tensor,
+    num_steps: int,
+    on_step: Callable[[], None] | None = None,
+) -> list[Tensor]:
+    """The columns of `Trajectories` [B, T, ...] from the first `observation` on; asks the device for nothing itself."""
     policy.begin()
     columns: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
     for _ in range(num_steps):
@@ -66,9 +80,7 @@ def _collect(
         observation = following
         if on_step is not None:
             on_step()
-    trajectories = Trajectories(env.tasks, *(torch.stack(column, 1) for column in columns))
-    check_finite(trajectories)
-    return trajectories
+    return [torch.stack(column, 1) for column in columns]
 
 
 def check_finite(trajectories: Trajectories) -> None:

@@ -73,7 +73,11 @@ class Tasks:
         return Tasks({name: values.repeat_interleave(count, 0) for name, values in self.parameters.items()}, self.space)
 
     def to(self, device: torch.device | str) -> "Tasks":
-        return Tasks({name: values.to(device) for name, values in self.parameters.items()}, self.space)
+        """These tasks on `device`: the very same, not checked again, if they are there."""
+        moved = {name: values.to(device) for name, values in self.parameters.items()}
+        if all(moved[name] is values for name, values in self.parameters.items()):
+            return self
+        return Tasks(moved, self.space)
 
     def where(self, mask: Tensor, others: "Tasks") -> "Tasks":
         """These tasks where `mask` [N] is true, `others` elsewhere."""

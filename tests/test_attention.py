@@ -54,6 +54,23 @@ def test_cache_equals_full_forward_with_staggered_resets(window: int, device: st
 
 
 @torch.no_grad()
+def test_cache_equals_full_forward_under_autocast() -> None:
+    """The cache stays in float32, whatever autocast makes of keys and values; in lockstep and with staggered resets."""
+    attention, x = made(6, "cpu"), trials("cpu")
+    expected, slot = attention(x)[0], torch.arange(len(x))
+    for distance in (0, 3):
+        cache = attention.empty_cache(len(x))
+        with torch.autocast("cpu", torch.bfloat16):
+            for t in range(STEPS + distance * len(x)):
+                cache.reset(slot * distance == t)
+                own = torch.clamp(t - distance * slot, 0, STEPS - 1)
+                y = attention.step(x[slot, own], cache)
+                inside = (t >= distance * slot) & (t - distance * slot < STEPS)
+                torch.testing.assert_close(y.float()[inside], expected[slot, own][inside], rtol=0.05, atol=0.05)
+        assert cache.keys.dtype == cache.values.dtype == torch.float32
+
+
+@torch.no_grad()
 def test_in_lockstep_no_unfilled_slot_is_read(device: str) -> None:
     attention, x = made(1000, device), trials(device)
     cache = attention.empty_cache(len(x))

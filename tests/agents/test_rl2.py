@@ -222,6 +222,7 @@ def test_checkpoints_of_something_else_are_refused(tmp_path: Path) -> None:
         ({"critic_epochs": -1}, "critic_epochs must be at least 0 or None"),
         ({"critic_minibatches": 0}, "critic_minibatches must be at least 1"),
         ({"segment": 0}, "segment"),
+        ({"bf16": True, "memory": "gru"}, "bf16 needs memory='transformer', got 'gru'"),
         ({"learning_rate": -1.0}, "learning_rate"),
         ({"discount": 1.5}, "discount"),
     ],
@@ -243,13 +244,30 @@ def test_attention_can_be_read_for_every_step() -> None:
     assert made("gru", recall=False).attention_weights(context) is None
 
 
-@pytest.mark.parametrize("memory", ["transformer", "gru"])
-def test_solves_a_bandit_of_two_arms(memory: str) -> None:
+@pytest.mark.parametrize("segment", [None, 4])
+def test_in_bfloat16_the_ratio_at_the_first_step_is_1_to_its_precision(segment: int | None) -> None:
+    """It acts in float32 and learns in bfloat16, which has 8 bits."""
+    options: dict[str, Any] = {"epochs": 1, "minibatches": 1, "learning_rate": 1e-2, "segment": segment}
+    exact, rounded = agents = [made("transformer", bf16=bf16, **options) for bf16 in (False, True)]
+    for agent in agents:
+        torch.nn.init.normal_(agent.actor.output.weight, generator=seeding.generator(0))  # logits of order one
+    first = [agent.update(0.5, lambda env: None) for agent in agents]
+    assert first[0]["train/approximate_kl"] < 1e-7 < first[1]["train/approximate_kl"] < 1e-3
+    assert abs(first[1]["train/policy_loss"] - first[0]["train/policy_loss"]) < 1e-2
+    states = [agent.state() for agent in (exact, rounded)]
+    assert all(one.dtype == other.dtype for one, other in zip(states[0].values(), states[1].values(), strict=True))
+    assert all(value.isfinite().all() for value in states[1].values())
+    assert not all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+@pytest.mark.parametrize(("memory", "bf16"), [("transformer", False), ("transformer", True), ("gru", False)])
+def test_solves_a_bandit_of_two_arms(memory: str, bf16: bool) -> None:
     """Optimum of 6 pulls of 2 arms: computed exactly; the untrained policy earns 3."""
     distribution: TaskDistribution = metarl.make("bernoulli-bandit", arms=2, pulls=6)
     optimum = distribution.optimal_return()
     assert optimum is not None
-    agent = RL2(distribution, RL2Options(memory=memory, width=32, layers=1, batch_steps=6000), device="cpu")  # type: ignore[arg-type]
+    options = RL2Options(memory=memory, width=32, layers=1, batch_steps=6000, bf16=bf16)  # type: ignore[arg-type]
+    agent = RL2(distribution, options, device="cpu")
     total = evaluate(agent.learn(150_000).policy(4000), distribution.split("test"), 4000).returns.sum(1)
     assert total.mean() > 3 + 0.9 * (optimum.total - 3)
     assert total.mean() < optimum.total + 4 * total.std() / 4000**0.5

@@ -2,7 +2,7 @@
 
 They refuse where those of CUDA do, so what runs here gives every tensor and generator its device. `copies` counts what
 a real GPU would have to wait for: numbers that the host asks for, and tensors that go there or come from there. It says
-nothing of speed, nor of kernels that compute otherwise (cuDNN, cuBLAS); complex tensors are not covered.
+nothing of speed, nor of kernels that compute otherwise (cuDNN, cuBLAS).
 
 torch makes room for such a device by `_setup_privateuseone_for_python_backend` (torch 2.13 has it).
 """
@@ -267,7 +267,13 @@ def _inside(x: Any) -> Any:
 
 def _outside(known: dict[int, FarTensor]) -> Callable[[Any], Any]:
     """Wraps results; what was changed in place keeps the outside that it has."""
-    return lambda x: (known[id(x)] if id(x) in known else FarTensor(x)) if isinstance(x, torch.Tensor) else x
+
+    def wrapped(x: Any) -> Any:
+        if not isinstance(x, torch.Tensor):
+            return x
+        return known[id(x)] if id(x) in known else FarTensor(x.resolve_conj())  # an outside tells no lazy conjugate
+
+    return wrapped
 
 
 def _address(generator: Any) -> int:

@@ -1,44 +1,75 @@
-"""Agents that learn to adapt, and classical learners; each module is imported on first use."""
+"""Agents and classical learners, each imported on first use."""
 
-from metarl.registry import import_attribute
-from metarl.tasks import TaskDistribution
+from typing import TYPE_CHECKING
 
-AGENTS: dict[str, str] = {
-    "rl2": "metarl.agents.rl2:RL2",
-    "maml": "metarl.agents.maml:MAML",
-    "fine-tuning": "metarl.agents.fine_tuning:FineTuning",
-}
+from metarl.imports import hand_on
 
-LEARNERS: dict[str, str] = {
-    "random": "metarl.agents.random_learner:RandomLearner",
-    "greedy": "metarl.agents.bandit_learners:Greedy",
-    "epsilon-greedy": "metarl.agents.bandit_learners:EpsilonGreedy",
-    "ucb1": "metarl.agents.bandit_learners:UCB1",
-    "thompson-sampling": "metarl.agents.bandit_learners:ThompsonSampling",
-    "gittins": "metarl.agents.bandit_learners:Gittins",
-    "bayes-optimal-bandit": "metarl.agents.bandit_learners:BayesOptimalBandit",
-    "psrl": "metarl.agents.mdp_learners:PosteriorSamplingMDP",
-    "beb": "metarl.agents.mdp_learners:BonusPlanner",
-    "ucrl": "metarl.agents.mdp_learners:OptimisticPlanner",
-    "goal-posterior-sampling": "metarl.agents.search_learners:GoalPosteriorSampling",
-    "bayes-optimal-search": "metarl.agents.search_learners:BayesOptimalSearch",
-    "expert": "metarl.agents.family_expert:family_expert",
-}
+if TYPE_CHECKING:
+    from metarl.agents.classical.bandits import (
+        UCB1,
+        BayesOptimalBandit,
+        EpsilonGreedy,
+        Gittins,
+        Greedy,
+        ThompsonSampling,
+    )
+    from metarl.agents.classical.goal_search import BayesOptimalSearch, GoalPosteriorSampling
+    from metarl.agents.classical.mdps import BonusPlanner, OptimisticPlanner, PosteriorSamplingMDP
+    from metarl.agents.classical.uniform import RandomLearner
+    from metarl.agents.gradient.maml import MAML
+    from metarl.agents.gradient.options import RECIPES, MAMLOptions
+    from metarl.agents.in_context.options import RL2Options
+    from metarl.agents.in_context.rl2 import RL2
+    from metarl.agents.sb3.fine_tuning import FineTuning, FineTuningOptions
+    from metarl.agents.sb3.model_policy import ModelPolicy, TaskModelPolicy
 
+__all__ = [
+    "MAML",
+    "RECIPES",
+    "RL2",
+    "UCB1",
+    "BayesOptimalBandit",
+    "BayesOptimalSearch",
+    "BonusPlanner",
+    "EpsilonGreedy",
+    "FineTuning",
+    "FineTuningOptions",
+    "Gittins",
+    "GoalPosteriorSampling",
+    "Greedy",
+    "MAMLOptions",
+    "ModelPolicy",
+    "OptimisticPlanner",
+    "PosteriorSamplingMDP",
+    "RL2Options",
+    "RandomLearner",
+    "TaskModelPolicy",
+    "ThompsonSampling",
+]
 
-def suited(distribution: TaskDistribution) -> list[str]:
-    """The names of the classical learners that suit `distribution`, and `expert` if it names one, as in `LEARNERS`.
-
-    >>> import metarl
-    >>> suited(metarl.make("tabular-mdp"))
-    ['random', 'psrl', 'beb', 'ucrl', 'expert']
-    """
-    return [name for name in LEARNERS if _suits(name, distribution)]
-
-
-def _suits(name: str, distribution: TaskDistribution) -> bool:
-    try:
-        import_attribute(LEARNERS[name]).check(distribution)
-    except ValueError:
-        return False
-    return True
+__getattr__, __dir__ = hand_on(
+    __name__,
+    {
+        "BayesOptimalBandit": "metarl.agents.classical.bandits",
+        "BayesOptimalSearch": "metarl.agents.classical.goal_search",
+        "BonusPlanner": "metarl.agents.classical.mdps",
+        "EpsilonGreedy": "metarl.agents.classical.bandits",
+        "FineTuning": "metarl.agents.sb3.fine_tuning",
+        "FineTuningOptions": "metarl.agents.sb3.fine_tuning",
+        "Gittins": "metarl.agents.classical.bandits",
+        "GoalPosteriorSampling": "metarl.agents.classical.goal_search",
+        "Greedy": "metarl.agents.classical.bandits",
+        "MAML": "metarl.agents.gradient.maml",
+        "MAMLOptions": "metarl.agents.gradient.options",
+        "ModelPolicy": "metarl.agents.sb3.model_policy",
+        "OptimisticPlanner": "metarl.agents.classical.mdps",
+        "PosteriorSamplingMDP": "metarl.agents.classical.mdps",
+        "RECIPES": "metarl.agents.gradient.options",
+        "RL2": "metarl.agents.in_context.rl2",
+        "RL2Options": "metarl.agents.in_context.options",
+        "RandomLearner": "metarl.agents.classical.uniform",
+        "TaskModelPolicy": "metarl.agents.sb3.model_policy",
+        "ThompsonSampling": "metarl.agents.classical.bandits",
+        "UCB1": "metarl.agents.classical.bandits",
+    },
+)

@@ -11,8 +11,9 @@ from typing import final
 import numpy as np
 from gymnasium import spaces
 
-from metarl.mujoco_simulation import Flags, Floats, Simulations
-from metarl.mujoco_tasks import MujocoTasks, Values, squares
+from metarl.engines.mujoco_dynamics import Values, squares
+from metarl.engines.mujoco_simulation import Flags, Floats, Simulations
+from metarl.engines.mujoco_tasks import MujocoTasks
 from metarl.priors import Choice, Prior, Radius, Uniform
 
 TORSO = 1

@@ -8,10 +8,12 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from metarl import bandit_index, draws
-from metarl.experts import KnownBestArm
-from metarl.native import NativeDistribution
-from metarl.tasks import OptimalReturn, Tasks
+from metarl.engines.native import NativeDistribution
+from metarl.functional import sampling as draws
+from metarl.optima import gittins as bandit_index
+from metarl.optima.experts import KnownBestArm
+from metarl.tasks.batch import Tasks
+from metarl.tasks.distribution import OptimalReturn
 
 
 @final

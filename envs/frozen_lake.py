@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv, generate_random_map
 
-from metarl.gym_tasks import GymTasks
+from metarl.engines.gym_tasks import GymTasks
 
 HELD_OUT = 5  # one map in so many belongs to the test split, for ever: the split is a part of the family's name
 FROZEN = {"train": 0.8, "test": 0.8, "ood": 0.7}  # the chance that a tile is no hole; gymnasium's is 0.8

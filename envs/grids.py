@@ -9,10 +9,11 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from metarl import goal_search
-from metarl.experts import KnownGoal
-from metarl.native import NativeDistribution
-from metarl.tasks import OptimalReturn, Tasks
+from metarl.engines.native import NativeDistribution
+from metarl.optima import goal_search
+from metarl.optima.experts import KnownGoal
+from metarl.tasks.batch import Tasks
+from metarl.tasks.distribution import OptimalReturn
 
 MOVES = ((0, 0), (0, 1), (1, 0), (0, -1), (-1, 0))  # stay, up, right, down, left as (x, y)
 

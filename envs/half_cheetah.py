@@ -7,8 +7,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from metarl.mujoco_simulation import Floats, Simulations
-from metarl.mujoco_tasks import MujocoTasks, Values, squares
+from metarl.engines.mujoco_dynamics import Values, squares
+from metarl.engines.mujoco_simulation import Floats, Simulations
+from metarl.engines.mujoco_tasks import MujocoTasks
 from metarl.priors import Choice, Prior, Uniform
 
 EFFORT = 0.05  # paid for each squared unit of torque

@@ -8,8 +8,9 @@ from typing import final
 import numpy as np
 from gymnasium import spaces
 
-from metarl.mujoco_simulation import Flags, Floats, Simulations
-from metarl.mujoco_tasks import MujocoTasks, Values, squares
+from metarl.engines.mujoco_dynamics import Values, squares
+from metarl.engines.mujoco_simulation import Flags, Floats, Simulations
+from metarl.engines.mujoco_tasks import MujocoTasks
 from metarl.priors import Prior, Uniform
 
 ROOT = 6  # degrees of freedom of the torso in space, which no motor moves

@@ -10,10 +10,10 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from metarl.extras import require
-from metarl.gym_tasks import GymTasks
+from metarl.engines.gym_tasks import GymTasks
+from metarl.evaluation.results import Evaluation
+from metarl.imports import require
 from metarl.priors import Integers
-from metarl.results import Evaluation
 
 ENTRIES = 6  # most numbers that a layout has: where the object starts and where it should go
 HORIZON = 500

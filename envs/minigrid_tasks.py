@@ -10,10 +10,10 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
-from metarl.extras import require
-from metarl.gym_tasks import GymTasks
+from metarl.engines.gym_tasks import GymTasks
+from metarl.engines.seeded_levels import SeededLevels
+from metarl.imports import require
 from metarl.priors import Integers
-from metarl.seeded_levels import SeededLevels
 
 SEEDS = 1_000_000  # layouts of each split: train has the seeds below, test as many from here on
 MOVES = 3  # MiniGrid's first actions: turn left, turn right, go forward

@@ -10,10 +10,11 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from metarl import draws
-from metarl.experts import KnownPointGoal
-from metarl.native import NativeDistribution
-from metarl.tasks import OptimalReturn, Tasks
+from metarl.engines.native import NativeDistribution
+from metarl.functional import sampling as draws
+from metarl.optima.experts import KnownPointGoal
+from metarl.tasks.batch import Tasks
+from metarl.tasks.distribution import OptimalReturn
 
 STEP = 0.1  # the largest displacement per axis
 

@@ -10,10 +10,12 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from metarl import planning, seeding
-from metarl.experts import KnownMDP
-from metarl.native import NativeDistribution
-from metarl.tasks import OptimalReturn, Tasks
+from metarl import seeding
+from metarl.engines.native import NativeDistribution
+from metarl.optima import planning
+from metarl.optima.experts import KnownMDP
+from metarl.tasks.batch import Tasks
+from metarl.tasks.distribution import OptimalReturn
 
 PROBABILITIES_TO_SAMPLE = 10_000_000  # 20 000 tasks of the published size, planned in under a second
 

@@ -6,8 +6,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from metarl.mujoco_simulation import Flags, Floats, Simulations
-from metarl.mujoco_tasks import MujocoTasks, Values, squares
+from metarl.engines.mujoco_dynamics import Values, squares
+from metarl.engines.mujoco_simulation import Flags, Floats, Simulations
+from metarl.engines.mujoco_tasks import MujocoTasks
 from metarl.priors import LogUniform, Prior
 
 EFFORT = 1e-3  # paid for each squared unit of action

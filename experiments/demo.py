@@ -11,11 +11,13 @@ from pathlib import Path
 
 import tyro
 
-from metarl.agents.rl2 import RL2, RL2Options
-from metarl.measure import Trials, write_results
-from metarl.runs import Run, RunConfig
-from metarl.tables import adaptation_table
-from metarl.training import train
+from metarl.agents.in_context.options import RL2Options
+from metarl.agents.in_context.rl2 import RL2
+from metarl.evaluation.results import adaptation_table
+from metarl.runs.folder import Run, RunConfig
+from metarl.runs.meta_test import Trials
+from metarl.runs.results import write_results
+from metarl.runs.training_loop import train
 
 STEPS = 900_000
 OPTIONS = RL2Options(memory="transformer")

@@ -4,15 +4,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from metarl import seeding
-from metarl.agent import AdaptivePolicy, Agent, PrivilegedPolicy
-from metarl.gym_tasks import from_gym
+from metarl.engines.gym_tasks import from_gym
 from metarl.registry import make, register_gymnasium
-from metarl.tasks import OptimalReturn, TaskDistribution, Tasks
-from metarl.vector import TaskVectorEnv
+from metarl.tasks.batch import Tasks
+from metarl.tasks.distribution import OptimalReturn, TaskDistribution, TaskVectorEnv
+from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy
+from metarl.training.agent import Agent
 
 if TYPE_CHECKING:
-    from metarl.evaluation import Evaluation, evaluate
-    from metarl.runs import load
+    from metarl.evaluation.evaluate import evaluate
+    from metarl.evaluation.results import Evaluation
+    from metarl.runs.folder import load
 
 __all__ = [
     "AdaptivePolicy",
@@ -30,7 +32,11 @@ __all__ = [
     "seeding",
 ]
 
-LATER = {"evaluate": "metarl.evaluation", "Evaluation": "metarl.evaluation", "load": "metarl.runs"}
+LATER = {
+    "evaluate": "metarl.evaluation.evaluate",
+    "Evaluation": "metarl.evaluation.results",
+    "load": "metarl.runs.folder",
+}
 
 register_gymnasium()
 

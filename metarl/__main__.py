@@ -1,6 +1,6 @@
 """`python -m metarl` is the command `metarl`."""
 
-from metarl.cli import main
+from metarl.cli.entry import main
 
 if __name__ == "__main__":
     main()

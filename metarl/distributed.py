@@ -17,7 +17,16 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from metarl.trust_region import flatten, unflatten
+
+def flatten(tensors: Sequence[Tensor]) -> Tensor:
+    """One vector [P] of all tensors, one after the other."""
+    return torch.cat([x.reshape(-1) for x in tensors])
+
+
+def unflatten(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """The inverse: views of `vector` [P] with the shapes of `like`."""
+    parts = torch.split(vector, [x.numel() for x in like])
+    return [part.view_as(x) for part, x in zip(parts, like, strict=True)]
 
 
 def size() -> int:

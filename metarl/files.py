@@ -1,10 +1,17 @@
-"""Files that are written whole or not at all, and that outlive a power cut once they are there."""
+"""Files that a reader never sees half written."""
 
 import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+
+def write_atomically(path: str | Path, content: str | bytes) -> None:
+    """Write a file whole or not at all, readable for everybody (see `metarl.files.replacement`)."""
+    with replacement(path) as file:
+        file.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        file.chmod(0o644)  # temporary files are private
 
 
 @contextlib.contextmanager

@@ -1,15 +1,55 @@
-"""Names of task distributions and agents; the core never imports them, it loads them by name."""
+"""Task distributions and agents that other installed packages add by name.
+
+A package adds them in its own pyproject.toml, as entry points of the group `metarl.distributions` or `metarl.agents`:
+
+    [project.entry-points."metarl.distributions"]
+    windy-walk = "my_package.my_module:windy_walk"
+
+Then `metarl list` shows them, and their names work wherever those of metarl's own do. A name that is metarl's own stays
+so: a plugin that claims it is not found by it, which `metarl list` says, but at its place, module:attribute.
+"""
 
 import importlib
 import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, cast
+from importlib.metadata import entry_points
+from typing import Any, Literal, NamedTuple, cast
 
 import gymnasium
 
-from metarl.plugins import Kind, Plugin, find_plugin, plugins
-from metarl.tasks import TaskDistribution
+from metarl.imports import import_attribute
+from metarl.tasks.distribution import TaskDistribution
+
+Kind = Literal["distribution", "agent"]
+
+
+class Plugin(NamedTuple):
+    """A name that a package adds."""
+
+    name: str
+    place: str  # module:attribute
+    package: str
+
+
+def plugins(kind: Kind) -> list[Plugin]:
+    """What installed packages add, by name; nothing of theirs is imported."""
+    found = {
+        Plugin(
+            point.name, point.value.partition("[")[0].strip(), point.dist.name if point.dist else "an unknown package"
+        )
+        for point in entry_points(group=f"metarl.{kind}s")
+    }
+    return sorted(found)
+
+
+def find_plugin(name: str, kind: Kind) -> Plugin | None:
+    """The plugin of this name, if there is one; ValueError where several packages add the same name."""
+    found = [plugin for plugin in plugins(kind) if plugin.name == name]
+    if len(found) > 1:
+        places = " or ".join(f"{plugin.place} of {plugin.package}" for plugin in found)
+        raise ValueError(f"several packages add a {kind} {name!r}: say which by its place, {places}")
+    return found[0] if found else None
 
 
 def make(name: str, **options: Any) -> TaskDistribution:
@@ -131,12 +171,22 @@ def own(kind: Kind) -> dict[str, str]:
 
 def agents() -> dict[str, str]:
     """Name -> `module:attribute` of the agents that learn."""
-    return cast(dict[str, str], importlib.import_module("metarl.agents").AGENTS)
+    return cast(dict[str, str], importlib.import_module("metarl.agents.catalogue").AGENTS)
 
 
 def learners() -> dict[str, str]:
     """Name -> `module:attribute` of the classical learners, which need no meta-training."""
-    return cast(dict[str, str], importlib.import_module("metarl.agents").LEARNERS)
+    return cast(dict[str, str], importlib.import_module("metarl.agents.catalogue").LEARNERS)
+
+
+def suited(distribution: TaskDistribution) -> list[str]:
+    """The names of the classical learners that suit `distribution`, and `expert` if it names one, as in `learners()`.
+
+    >>> import metarl
+    >>> suited(metarl.make("tabular-mdp"))
+    ['random', 'psrl', 'beb', 'ucrl', 'expert']
+    """
+    return [name for name in learners() if _suits(name, distribution)]
 
 
 def find(name: str, table: dict[str, str], what: str) -> str:
@@ -146,18 +196,6 @@ def find(name: str, table: dict[str, str], what: str) -> str:
         hint = f"; did you mean {near[0]!r}?" if near else "."
         raise ValueError(f"unknown {what} {name!r}{hint} Known: {', '.join(table)}")
     return table[name]
-
-
-def import_attribute(path: str) -> Any:
-    """What `package.module:attribute` names; ValueError says which half is missing."""
-    module_name, _, attribute = path.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"{path}: no module {error.name!r}; is its folder on the Python path?") from error
-    if not hasattr(module, attribute):
-        raise ValueError(f"{path}: module {module_name} has no {attribute!r}")
-    return getattr(module, attribute)
 
 
 def register_gymnasium() -> None:
@@ -189,3 +227,11 @@ def _plain(name: str, value: object, source: str) -> Any:
 
 def _wrong_kind(name: str, kind: type) -> TypeError:
     return TypeError(f"{name} must give a metarl.TaskDistribution, got {kind.__name__}")
+
+
+def _suits(name: str, distribution: TaskDistribution) -> bool:
+    try:
+        import_attribute(learners()[name]).check(distribution)
+    except ValueError:
+        return False
+    return True

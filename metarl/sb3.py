@@ -1,9 +1,7 @@
 """Stable-Baselines3 on the tasks of a distribution: its vector environments, and global randomness on loan to it."""
 
-import contextlib
 import functools
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, final
 
 import numpy as np
@@ -13,12 +11,13 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from metarl import seeding
-from metarl.gym_env import plain_space
-from metarl.images import channels_first, image_shape, is_image
-from metarl.tasks import TaskDistribution, Tasks
-from metarl.vector import TaskVectorEnv
+from metarl.spaces import channels_first, image_shape, is_image, plain_space, start_of
+from metarl.tasks.batch import Tasks
+from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
 
 Infos = list[dict[str, Any]]
+
+
 Observations = np.ndarray | dict[str, np.ndarray]
 
 
@@ -184,8 +183,8 @@ class Convention:
             self.observation_space = spaces.Box(
                 int(self._image.low.min()), int(self._image.high.max()), image_shape(self._image), np.uint8
             )
-        self._first = torch.as_tensor(_start(distribution.observation_space), device=device)
-        self._offset = torch.as_tensor(_start(distribution.action_space), device=device)
+        self._first = torch.as_tensor(start_of(distribution.observation_space), device=device)
+        self._offset = torch.as_tensor(start_of(distribution.action_space), device=device)
         self._scale = torch.ones_like(self._offset)
         if isinstance(self.action_space, spaces.Box):
             low, high = self.action_space.low, self.action_space.high
@@ -209,32 +208,6 @@ class Convention:
     def counted(self, action: Tensor) -> Tensor:
         """The inverse of `action`."""
         return (action - self._offset) / self._scale if action.is_floating_point() else action - self._offset
-
-
-@contextlib.contextmanager
-def borrowed_randomness(seed: int) -> Iterator[None]:
-    """Inside, the global random state of Python, numpy and torch starts at `seed`; after it, it is what it was.
-
-    Stable-Baselines3 draws initial weights, actions and minibatches from it, and takes no generator.
-    """
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    gpus = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-    with torch.random.fork_rng(devices=gpus):
-        try:
-            random.seed(seed)
-            np.random.seed(seed % 2**32)  # noqa: NPY002
-            torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed a GPU not yet in use
-            if gpus:
-                torch.cuda.manual_seed_all(seed)
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
-
-
-def _start(space: spaces.Space[Any]) -> Any:
-    """Where a space of integers begins to count; 0 for a Box."""
-    return getattr(space, "start", 0)
 
 
 def _host(tensor: Tensor) -> np.ndarray:

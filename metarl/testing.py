@@ -15,12 +15,14 @@ from collections.abc import Callable, Collection
 
 import torch
 
-from metarl import distribution_contract, policy_contract
-from metarl.agent import AdaptivePolicy, Agent
-from metarl.contract import ContractError, Finding, examine, uphold
-from metarl.contract_probe import Probe
-from metarl.policy_contract import Trial
-from metarl.tasks import TaskDistribution
+from metarl.contracts import distributions as distribution_contract
+from metarl.contracts import policies as policy_contract
+from metarl.contracts.clauses import ContractError, Finding, examine, uphold
+from metarl.contracts.policies import Trial
+from metarl.contracts.probe import Probe
+from metarl.tasks.distribution import TaskDistribution
+from metarl.tasks.policies import AdaptivePolicy
+from metarl.training.agent import Agent
 
 __all__ = [
     "ContractError",

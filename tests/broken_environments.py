@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 
 import metarl
-from metarl.gym_tasks import GymTasks
+from metarl.engines.gym_tasks import GymTasks
 
 Reset = tuple[Any, dict[str, Any]]
 Step = tuple[Any, Any, Any, Any, Any]

@@ -12,17 +12,18 @@ from simulated_device import available, simulated_device
 from slow_tests import SLOW
 from torch import Tensor
 
-from metarl.tasks import TaskDistribution, Tasks
-from metarl.vector import TaskVectorEnv
+from metarl.tasks.batch import Tasks
+from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
 
+TESTS = Path(__file__).parent
 Act = Callable[[Tensor, TaskVectorEnv], Tensor]
-EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         test = getattr(item, "originalname", item.name)
-        if SLOW & {item.path.name, f"{item.path.name}::{test}"}:
+        file = item.path.relative_to(TESTS).as_posix()
+        if SLOW & {file, f"{file}::{test}"}:
             item.add_marker(pytest.mark.slow)
 
 
@@ -79,12 +80,6 @@ def episode_returns() -> Callable[[TaskDistribution, Tasks, Act], Tensor]:
 
 
 @pytest.fixture(scope="module")
-def experiments() -> Iterator[Any]:
-    """Imports a module of the experiments, which are scripts and no package."""
-    before = set(sys.modules)
-    sys.path.insert(0, str(EXPERIMENTS))
-    yield importlib.import_module
-    sys.path.remove(str(EXPERIMENTS))
-    for name in set(sys.modules) - before:
-        if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == EXPERIMENTS:
-            del sys.modules[name]
+def experiments() -> Callable[[str], Any]:
+    """Imports a module of the experiments by its name there."""
+    return lambda name: importlib.import_module(f"experiments.{name}")

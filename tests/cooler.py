@@ -9,9 +9,9 @@ from gymnasium import spaces
 from torch import Tensor
 
 import metarl
-from metarl.experts import MemorylessExpert
-from metarl.gym_tasks import GymTasks
-from metarl.tasks import Tasks
+from metarl.engines.gym_tasks import GymTasks
+from metarl.optima.experts import MemorylessExpert
+from metarl.tasks.batch import Tasks
 
 
 @final

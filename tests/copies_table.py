@@ -5,12 +5,12 @@ from collections.abc import Callable
 from simulated_device import copies, simulated_device
 
 import metarl
-from metarl.agent import Agent
-from metarl.agents.maml import MAML
-from metarl.agents.maml_options import MAMLOptions
-from metarl.agents.rl2 import RL2
-from metarl.agents.rl2_options import RL2Options
-from metarl.evaluation import evaluate
+from metarl.agents.gradient.maml import MAML
+from metarl.agents.gradient.options import MAMLOptions
+from metarl.agents.in_context.options import RL2Options
+from metarl.agents.in_context.rl2 import RL2
+from metarl.evaluation.evaluate import evaluate
+from metarl.training.agent import Agent
 
 
 def counted(function: Callable[[], object]) -> int:

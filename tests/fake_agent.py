@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from metarl import seeding
-from metarl.agent import AdaptivePolicy, Agent
-from metarl.trajectories import Context, Transition
-from metarl.vector import TaskVectorEnv
+from metarl.tasks.distribution import TaskVectorEnv
+from metarl.tasks.policies import AdaptivePolicy, Transition
+from metarl.training.agent import Agent
+from metarl.trials.context import Context
 
 
 @dataclass(frozen=True)

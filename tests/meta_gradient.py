@@ -9,9 +9,11 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from metarl import surrogates
-from metarl.distributions import GaussianHead
-from metarl.memory import Memory, RecurrentMemory, TransformerMemory
+from metarl.functional import losses as surrogates
+from metarl.nn.action_heads import GaussianHead
+from metarl.nn.memory import Memory
+from metarl.nn.recurrent import RecurrentMemory
+from metarl.nn.transformer import TransformerMemory
 
 TASKS, ROLLOUTS, STEPS, WIDTH = 3, 2, 6, 8
 

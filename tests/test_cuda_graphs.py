@@ -13,10 +13,12 @@ from torch import Tensor
 
 import metarl
 from metarl import cuda_graphs, seeding
-from metarl.agents.rl2 import RL2, RL2Options
+from metarl.agents.in_context.options import RL2Options
+from metarl.agents.in_context.rl2 import RL2
 from metarl.cuda_graphs import Captured
-from metarl.native import NativeDistribution
-from metarl.tasks import TaskDistribution, Tasks
+from metarl.engines.native import NativeDistribution
+from metarl.tasks.batch import Tasks
+from metarl.tasks.distribution import TaskDistribution
 
 __all__ = ["graphs"]
 

@@ -15,13 +15,14 @@ from torchrun_script import RUN, cases, state_of
 
 import metarl
 from metarl import distributed, seeding
-from metarl.agent import Agent
-from metarl.agents.imitation import Supervised
-from metarl.agents.rl2 import RL2
-from metarl.checkpoints import load_checkpoint
-from metarl.cli import main
-from metarl.runs import STEPS, Run
-from metarl.trajectories import Trajectories
+from metarl.agents.in_context.rl2 import RL2
+from metarl.agents.outer_loop.expert_labels import Supervised
+from metarl.cli.entry import main
+from metarl.runs.folder import Run
+from metarl.training.agent import Agent
+from metarl.training.checkpoints import load_checkpoint
+from metarl.training.logs import STEPS
+from metarl.trials.trajectories import Trajectories
 
 SCRIPT = Path(__file__).parent / "torchrun_script.py"
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -76,12 +77,14 @@ def first_update_is_that_of_one_process(
     with monkeypatch.context() as patch:
         if isinstance(agent, RL2):
             patch.setattr(
-                "metarl.agents.rl2.collect", Replay(agent, [torch.cat(pair) for pair in pairs(processes)], processes[0])
+                "metarl.agents.in_context.rl2.collect",
+                Replay(agent, [torch.cat(pair) for pair in pairs(processes)], processes[0]),
             )
             patch.setattr(torch, "randperm", order_of_both(agent.seed))
         else:
             patch.setattr(
-                "metarl.agents.maml.collect", Replay(agent, [in_turn(*pair) for pair in pairs(processes)], processes[0])
+                "metarl.agents.gradient.maml.collect",
+                Replay(agent, [in_turn(*pair) for pair in pairs(processes)], processes[0]),
             )
         agent.update(0.0, lambda env: None)
     after = state_of(agent)

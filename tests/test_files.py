@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from metarl.checkpoints import load_checkpoint, save_checkpoint
-from metarl.files import replacement
-from metarl.results import write_atomically
+from metarl.files import replacement, write_atomically
+from metarl.training.checkpoints import load_checkpoint, save_checkpoint
 
 OLD, NEW = torch.zeros(1000), torch.ones(2000)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from lowest_versions import LEFT_OUT, PROJECT, lowest_versions
 
-from metarl.extras import EXTRAS
+from metarl.imports import EXTRAS
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("metarl", "envs", "agents", "experiments", "tests", ".ci", ".github")

@@ -1,48 +1,90 @@
-"""No circles among the modules: each can be imported first."""
+"""The house: which room may import which, no circles, small files. ARCHITECTURE.md explains the table."""
 
-import ast
 import graphlib
-from pathlib import Path
+import re
 
-from slow_tests import SLOW
+import pytest
+from source_files import ROOT, imports, source_files
 
-ROOT = Path(__file__).parent.parent
-FOLDERS = {"metarl": ROOT / "metarl", "metarl.envs": ROOT / "envs", "metarl.agents": ROOT / "agents"}
-FILES = {
-    package if path.stem == "__init__" else f"{package}.{path.stem}": path
-    for package, folder in FOLDERS.items()
-    for path in sorted(folder.glob("*.py"))
+FILES = source_files()
+ARROWS = {name: imports(path, FILES) - {name} for name, path in FILES.items()}
+
+# the ground: one idea a file, no room
+GROUND = {"seeding", "files", "imports", "devices", "spaces", "priors", "distributed", "cuda_graphs"}
+ROOMS: dict[str, set[str]] = {  # room -> rooms it may import, beside its own files; lowest first
+    **{name: set() for name in GROUND},
+    "devices": {"distributed"},
+    "adaptation": GROUND,
+    "functional": GROUND,
+    "tasks": GROUND,
+    "trials": GROUND | {"tasks"},
+    "engines": GROUND | {"tasks"},
+    "optima": GROUND | {"tasks"},
+    "sb3": GROUND | {"tasks"},
+    "nn": GROUND | {"tasks", "trials"},
+    "evaluation": GROUND | {"tasks", "trials", "engines"},
+    "envs": GROUND | {"tasks", "functional", "engines", "optima", "evaluation"},
+    "agents.catalogue": set(),
+    "registry": GROUND | {"tasks", "agents.catalogue", "envs"},
+    "training": GROUND | {"tasks", "trials", "registry"},
+    "reports": GROUND | {"tasks", "trials", "evaluation", "training"},
+    "contracts": GROUND | {"tasks", "trials", "engines", "training"},
+    "testing": GROUND | {"tasks", "trials", "training", "contracts"},
+    "agents.classical": GROUND | {"tasks", "trials", "functional", "optima"},
+    "agents.outer_loop": GROUND | {"tasks", "trials", "functional", "nn", "training"},
+    "agents.gradient": GROUND | {"tasks", "trials", "functional", "nn", "adaptation", "training"},
+    "agents.sb3": GROUND | {"tasks", "trials", "functional", "nn", "adaptation", "training", "sb3"},
+    "agents.in_context": GROUND | {"tasks", "trials", "functional", "nn", "training", "engines", "agents.outer_loop"},
+    "agents": {"imports", "agents.classical", "agents.gradient", "agents.in_context", "agents.sb3"},  # a face
+    "runs": GROUND | {"tasks", "trials", "evaluation", "training", "reports", "registry"},
+    "cli": GROUND | {"tasks", "trials", "evaluation", "training", "reports", "registry", "runs", "testing"},
+    "metarl": GROUND | {"tasks", "trials", "engines", "evaluation", "training", "registry", "runs"},
+    "__main__": {"cli"},
 }
 
 
-def imports(path: Path) -> set[str]:
-    """Modules of this project that a file imports when it is loaded; not those for types or inside functions."""
-    found: set[str] = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= names & set(FILES) or {node.module or ""}
-    return found & set(FILES)
+def room(module: str) -> str:
+    """`metarl.nn.attention` -> `nn`, `metarl.agents.gradient.maml` -> `agents.gradient`."""
+    parts = module.split(".")[1:]
+    if not parts:
+        return "metarl"
+    return ".".join(parts[:2]) if parts[0] == "agents" and len(parts) > 1 else parts[0]
 
 
-def test_modules_import_each_other_in_one_order() -> None:
-    graph = {name: imports(path) - {name} for name, path in FILES.items()}
-    assert list(graphlib.TopologicalSorter(graph).static_order())  # CycleError names the circle
+@pytest.mark.parametrize("module", FILES)
+def test_a_room_imports_only_what_the_table_allows(module: str) -> None:
+    here = room(module)
+    wrong = {name for name in ARROWS[module] if room(name) not in ROOMS[here] | {here}}
+    assert not wrong
+
+
+def test_the_table_has_no_circle_and_no_room_that_is_gone() -> None:
+    assert list(graphlib.TopologicalSorter(ROOMS).static_order())  # CycleError names the circle
+    assert set(ROOMS) == {room(module) for module in FILES}
+
+
+def test_files_import_each_other_in_one_order() -> None:
+    """Imports for types and inside functions count: what needs both of two files is one idea in two places."""
+    assert list(graphlib.TopologicalSorter(ARROWS).static_order())
+
+
+def test_nothing_inside_imports_a_face() -> None:
+    """An `__init__` hands public names on to users; inside, a name is imported from where it stands."""
+    faces = {name for name, path in FILES.items() if path.stem == "__init__"} - {"metarl.envs", "metarl.agents"}
+    assert {module: arrows & faces for module, arrows in ARROWS.items() if arrows & faces} == {}
+
+
+def test_the_picture_is_the_table() -> None:
+    """Every room of the table stands in ARCHITECTURE.md."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w.]+)/?`", text))
+    assert set(ROOMS) - {"metarl", "__main__", "agents"} <= named
 
 
 def test_tests_are_no_package() -> None:
     assert not list((ROOT / "tests").rglob("__init__.py"))
 
 
-def test_modules_of_the_core_are_small() -> None:
+def test_files_are_small() -> None:
     """Past this size a module holds two ideas."""
-    assert not [name for name, path in FILES.items() if len(path.read_text(encoding="utf-8").splitlines()) > 400]
-
-
-def test_the_list_of_slow_tests_names_tests() -> None:
-    files = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")}
-    for name, _, test in (entry.partition("::") for entry in SLOW):
-        assert name in files
-        assert not test or f"def {test}(" in files[name]
+    assert not [name for name, path in FILES.items() if len(path.read_text(encoding="utf-8").splitlines()) > 330]

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 import metarl
-from metarl.cli import main
-from metarl.plugins import Plugin, plugins
-from metarl.registry import distributions, resolve
-from metarl.runs import Run
+from metarl.cli.entry import main
+from metarl.registry import Plugin, distributions, plugins, resolve
+from metarl.runs.folder import Run
 
 MODULE = """
 import metarl
@@ -96,5 +95,5 @@ def test_one_name_of_two_packages_is_refused(site: Path) -> None:
 
 
 def test_an_agent_must_be_one(capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("train", "metarl.tasks:Tasks", "--distribution", "dark-room") == 2
+    assert call("train", "metarl.tasks.batch:Tasks", "--distribution", "dark-room") == 2
     assert "must be a subclass of metarl.Agent" in capsys.readouterr().err

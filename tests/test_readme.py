@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from metarl.cli import COMMANDS
+from metarl.cli.entry import COMMANDS
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

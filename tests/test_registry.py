@@ -7,7 +7,8 @@ import gymnasium
 import pytest
 
 import metarl
-from metarl.registry import adapted, agents, distributions, families, find, import_attribute, learners
+from metarl.imports import import_attribute
+from metarl.registry import adapted, agents, distributions, families, find, learners
 
 
 def test_every_known_name_can_be_made_here_and_by_gymnasium() -> None:

@@ -11,10 +11,11 @@ import pytest
 from fake_agent import FakeAgent, FakeOptions
 
 import metarl
-from metarl.agents.rl2 import RL2, RL2Options
-from metarl.checkpoints import load_checkpoint, save_checkpoint
-from metarl.cli import main
-from metarl.runs import Run, RunConfig
+from metarl.agents.in_context.options import RL2Options
+from metarl.agents.in_context.rl2 import RL2
+from metarl.cli.entry import main
+from metarl.runs.folder import Run, RunConfig
+from metarl.training.checkpoints import load_checkpoint, save_checkpoint
 
 BANDIT = {"arms": 3, "pulls": 4}
 OURS = ("intruder", "outer", "this", "hubconf", "shadow")  # modules that no test leaves behind
@@ -283,7 +284,12 @@ def test_a_run_in_a_family_of_ones_own_is_evaluated_when_the_command_says_so(
 def test_names_are_kept_where_places_were_typed() -> None:
     """Modules may move between saving and loading; registered names stay."""
     small = ["--steps", "1", "--batch-steps", "60", "--device", "cpu", "--run-dir", "a"]
-    assert call("train", "metarl.agents.rl2:RL2", "--distribution", "metarl.envs.bandit:BernoulliBandit", *small) == 0
+    assert (
+        call(
+            "train", "metarl.agents.in_context.rl2:RL2", "--distribution", "metarl.envs.bandit:BernoulliBandit", *small
+        )
+        == 0
+    )
     config = Run.open("a").config
     assert (config.agent, config.distribution) == ("rl2", "bernoulli-bandit")
     description = load_checkpoint(Run.open("a").checkpoint)[1]

@@ -16,10 +16,11 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 
 import metarl
 from metarl import seeding
-from metarl.contract import untouched_by
-from metarl.native import NativeVectorEnv
+from metarl.contracts.clauses import untouched_by
+from metarl.engines.native import NativeVectorEnv
 from metarl.registry import distributions
-from metarl.sb3 import Convention, TaskVecEnv, borrowed_randomness
+from metarl.sb3 import Convention, TaskVecEnv
+from metarl.seeding import borrowed_randomness
 
 
 def stepped(env: VecEnv, actions: np.ndarray) -> tuple[Any, Any, Any, Any]:

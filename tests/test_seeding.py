@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.contract import untouched_by
+from metarl.contracts.clauses import untouched_by
 from metarl.seeding import generator, stream_seed
 
 

@@ -20,17 +20,17 @@ from torch import Tensor
 
 import metarl
 from metarl import distributed
-from metarl.agent import Agent
-from metarl.agents.imitation import Supervised
-from metarl.agents.maml import MAML
-from metarl.agents.maml_options import MAMLOptions
-from metarl.agents.rl2 import RL2
-from metarl.agents.rl2_options import RL2Options
-from metarl.checkpoints import save_checkpoint
-from metarl.cli import main
-from metarl.launch import train_agent
-from metarl.rollouts import collect
-from metarl.trajectories import Trajectories
+from metarl.agents.gradient.maml import MAML
+from metarl.agents.gradient.options import MAMLOptions
+from metarl.agents.in_context.options import RL2Options
+from metarl.agents.in_context.rl2 import RL2
+from metarl.agents.outer_loop.expert_labels import Supervised
+from metarl.cli.entry import main
+from metarl.cli.train import train_agent
+from metarl.training.agent import Agent
+from metarl.training.checkpoints import save_checkpoint
+from metarl.trials.rollouts import collect
+from metarl.trials.trajectories import Trajectories
 
 SMALL = RL2Options(width=8, layers=1, minibatches=2, epochs=2, critic_epochs=1, critic_minibatches=2)
 BANDIT = ["--distribution", "bernoulli-bandit", "--option", "arms=3", "pulls=5"]
@@ -161,7 +161,7 @@ def killed(folder: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return trajectories
 
-    with patch("metarl.agents.rl2.collect", collect_or_die):
+    with patch("metarl.agents.in_context.rl2.collect", collect_or_die):
         main(["train", "rl2", *RUN, f"--run-dir={folder}"])
 
 

@@ -6,11 +6,12 @@ from typing import Literal
 import pytest
 
 import metarl
-from metarl.agents import suited
-from metarl.agents.maml import MAML
-from metarl.agents.maml_options import MAMLOptions
-from metarl.agents.rl2 import RL2, RL2Options
-from metarl.registry import distributions, import_attribute, learners
+from metarl.agents.gradient.maml import MAML
+from metarl.agents.gradient.options import MAMLOptions
+from metarl.agents.in_context.options import RL2Options
+from metarl.agents.in_context.rl2 import RL2
+from metarl.imports import import_attribute
+from metarl.registry import distributions, learners, suited
 from metarl.testing import check_agent
 
 SUITED = [(learner, family) for family in distributions() for learner in suited(metarl.make(family))]

@@ -9,8 +9,8 @@ from torch import Tensor
 import metarl
 from metarl.envs.grids import DarkRoom, GoalGrid, GridNavigation
 from metarl.seeding import generator
-from metarl.tasks import Tasks
-from metarl.vector import TaskVectorEnv
+from metarl.tasks.batch import Tasks
+from metarl.tasks.distribution import TaskVectorEnv
 
 GRID = GridNavigation()
 STAY, UP, RIGHT, DOWN, LEFT = range(5)

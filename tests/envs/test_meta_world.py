@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import metarl
-from metarl.agents.random_learner import RandomLearner
+from metarl.agents.classical.uniform import RandomLearner
+from metarl.engines.gym_tasks import GymTasks
 from metarl.envs import meta_world
-from metarl.evaluation import evaluate
-from metarl.gym_tasks import GymTasks
+from metarl.evaluation.evaluate import evaluate
 from metarl.seeding import generator
 from metarl.testing import check_distribution
 

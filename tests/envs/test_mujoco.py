@@ -13,9 +13,9 @@ import pytest
 import torch
 
 import metarl
-from metarl.mujoco_simulation import Batched, OneByOne, load_model, simulate
-from metarl.mujoco_tasks import MujocoTasks
-from metarl.mujoco_vector import MujocoEnv
+from metarl.engines.mujoco_simulation import Batched, OneByOne, load_model, simulate
+from metarl.engines.mujoco_tasks import MujocoTasks
+from metarl.engines.mujoco_vector import MujocoEnv
 from metarl.testing import check_distribution
 
 NO_CONTACT = {"include_cfrc_ext_in_observation": False, "contact_cost_weight": 0.0}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metarl.envs.navigation import PointNavigation, SparsePointNavigation
 from metarl.seeding import generator
-from metarl.vector import TaskVectorEnv
+from metarl.tasks.distribution import TaskVectorEnv
 
 DENSE, SPARSE = PointNavigation(), SparsePointNavigation()
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 import metarl
-from metarl.tasks import OptimalReturn
+from metarl.tasks.distribution import OptimalReturn
 
 
 def limit(name: str, split: str = "train", episodes: int | None = None, **options: object) -> OptimalReturn:

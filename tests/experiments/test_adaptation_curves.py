@@ -8,12 +8,12 @@ import pytest
 from matplotlib.colors import to_rgba
 
 import metarl
-from metarl.evaluation import Evaluation
+from metarl.evaluation.results import Evaluation
 
 
 @pytest.fixture(scope="module")
 def curves(experiments: Any) -> Any:
-    return experiments("adaptation_curves")
+    return experiments("reproductions.adaptation_curves")
 
 
 def evaluation(returns: Any, steps: Any) -> Evaluation:
@@ -68,7 +68,7 @@ def test_a_row_is_measured_anew_only_if_what_decides_it_changed(curves: Any) -> 
 
 def test_every_method_is_tested_for_whole_blocks_and_as_many_updates_as_lie_between_them(curves: Any) -> None:
     for method in curves.METHODS.values():
-        agent = metarl.registry.import_attribute(metarl.registry.agents()[method.agent])
+        agent = metarl.imports.import_attribute(metarl.registry.agents()[method.agent])
         assert isinstance(method.options, agent.Options)
         assert method.episodes % method.block == 0
         if method.agent != "rl2":

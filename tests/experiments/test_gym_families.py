@@ -14,7 +14,7 @@ from metarl.sb3 import TaskVecEnv
 
 @pytest.fixture(scope="module")
 def families(experiments: Any) -> Any:
-    return experiments("gym_families")
+    return experiments("reproductions.gym_families")
 
 
 @pytest.fixture

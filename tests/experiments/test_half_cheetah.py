@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def cheetahs(experiments: Any) -> Any:
-    return experiments("half_cheetah")
+    return experiments("reproductions.half_cheetah")
 
 
 def row(cell: str, mean: list[float]) -> dict[str, Any]:

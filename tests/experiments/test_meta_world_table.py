@@ -8,7 +8,7 @@ import pytest
 
 
 def test_both_ways_to_act_are_shown(experiments: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    script = experiments("meta_world")
+    script = experiments("reproductions.meta_world")
     for name, seed in (("push", 0), ("reach", 0), ("reach", 1)):
         measured = {"success": [[seed, *[1] * 12], [0, *[1] * 12]], "after_adaptation": 1.0, "returns": [0.0] * 13}
         row = {"environment": name, "seed": seed, "steps": 48_000, "drawn": measured, "most likely": measured}

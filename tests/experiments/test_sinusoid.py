@@ -16,7 +16,7 @@ EXACT: Any = {"rtol": 1e-4, "atol": 1e-6}  # float32, summed in another order
 
 @pytest.fixture(scope="module")
 def sinusoid(experiments: Any) -> Any:
-    return experiments("sinusoid")
+    return experiments("reproductions.sinusoid")
 
 
 def tiny(sinusoid: Any, **changed: Any) -> Any:

@@ -28,8 +28,8 @@ def test_every_benchmark_runs(name: str, experiments: Any, device: str) -> None:
     pytest.importorskip("sb3_contrib")
     if device == "far":
         pytest.skip("the simulated device has no speed to measure")
-    tiny = experiments("throughput_sizes").TINY
-    rows = list(experiments("throughput").BENCHMARKS[name](tiny, 1, torch.device(device)))
+    tiny = experiments("throughput.sizes").TINY
+    rows = list(experiments("throughput.benchmarks").BENCHMARKS[name](tiny, 1, torch.device(device)))
     assert rows
     for row in rows:
         assert all(len(values) == 1 and values[0] > 0 and math.isfinite(values[0]) for values in row.rounds.values())
@@ -61,7 +61,7 @@ def test_every_side_runs_in_every_round_after_one_to_warm_up(experiments: Any) -
 
 
 def test_the_file_keeps_what_it_holds_of_other_benchmarks(experiments: Any, tmp_path: Path) -> None:
-    throughput = experiments("throughput")
+    throughput = experiments("throughput.benchmarks")
     throughput.main(only=("attention",), repeats=1, device="cpu", tiny=True, folder=tmp_path)
     row = experiments("timing").Row("until 99% of the optimum", "s", {"RL²": [7.84712]})
     throughput.keep(tmp_path / "throughput-cpu.json", "bandit", [row], torch.device("cpu"))
@@ -73,11 +73,11 @@ def test_the_file_keeps_what_it_holds_of_other_benchmarks(experiments: Any, tmp_
 
 
 def test_cartpole_is_that_of_gymnasium(experiments: Any) -> None:
-    experiments("cartpole").check_cartpole(300)
+    experiments("throughput.cartpole").check_cartpole(300)
 
 
 def test_a_target_that_is_missed_is_no_time(experiments: Any) -> None:
     """No policy earns half as much again as the optimum."""
-    sizes = dataclasses.replace(experiments("throughput_sizes").TINY, bandit_share=1.5)
+    sizes = dataclasses.replace(experiments("throughput.sizes").TINY, bandit_share=1.5)
     with pytest.raises(RuntimeError, match="not reached in"):
-        list(experiments("throughput_training").bandit(sizes, 1, torch.device("cpu")))
+        list(experiments("throughput.training").bandit(sizes, 1, torch.device("cpu")))

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from metarl.gym_tasks import GymTasks
+from metarl.engines.gym_tasks import GymTasks
 
 
 class Drift(gymnasium.Env[Any, Any]):

@@ -1,0 +1,23 @@
+"""Agents that learn to adapt, and classical learners, by the name under which the commands know them."""
+
+AGENTS: dict[str, str] = {
+    "rl2": "metarl.agents.in_context.rl2:RL2",
+    "maml": "metarl.agents.gradient.maml:MAML",
+    "fine-tuning": "metarl.agents.sb3.fine_tuning:FineTuning",
+}
+
+LEARNERS: dict[str, str] = {
+    "random": "metarl.agents.classical.uniform:RandomLearner",
+    "greedy": "metarl.agents.classical.bandits:Greedy",
+    "epsilon-greedy": "metarl.agents.classical.bandits:EpsilonGreedy",
+    "ucb1": "metarl.agents.classical.bandits:UCB1",
+    "thompson-sampling": "metarl.agents.classical.bandits:ThompsonSampling",
+    "gittins": "metarl.agents.classical.bandits:Gittins",
+    "bayes-optimal-bandit": "metarl.agents.classical.bandits:BayesOptimalBandit",
+    "psrl": "metarl.agents.classical.mdps:PosteriorSamplingMDP",
+    "beb": "metarl.agents.classical.mdps:BonusPlanner",
+    "ucrl": "metarl.agents.classical.mdps:OptimisticPlanner",
+    "goal-posterior-sampling": "metarl.agents.classical.goal_search:GoalPosteriorSampling",
+    "bayes-optimal-search": "metarl.agents.classical.goal_search:BayesOptimalSearch",
+    "expert": "metarl.agents.classical.family_expert:family_expert",
+}

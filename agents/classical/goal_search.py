@@ -1,0 +1,131 @@
+"""Classical searchers for one hidden goal on a grid."""
+
+from abc import abstractmethod
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarl import seeding
+from metarl.functional import sampling as draws
+from metarl.optima import goal_search
+from metarl.optima.goal_search import GoalCells
+from metarl.tasks.distribution import TaskDistribution
+from metarl.tasks.policies import AdaptivePolicy, Transition
+
+
+def goal_cells(distribution: TaskDistribution) -> GoalCells:
+    """The distribution as a grid with one hidden goal cell; ValueError if it is none."""
+    if not isinstance(distribution, GoalCells):
+        needed = "candidates, successors, side, start, step_cost (see metarl.goal_search.GoalCells)"
+        raise ValueError(f"goal searchers need a distribution with {needed}; {distribution.name} has not")
+    return distribution
+
+
+def check_goal_cells(distribution: TaskDistribution) -> None:
+    """ValueError unless the distribution is a grid with one hidden goal cell."""
+    goal_cells(distribution)
+
+
+class GoalSearcher(AdaptivePolicy):
+    """Explores until the goal was met, then goes straight to it and stays."""
+
+    def __init__(
+        self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0
+    ) -> None:
+        self.grid = goal_cells(distribution)
+        super().__init__(num_tasks, device)
+        self.generator = seeding.generator(seed, "goal-search", device=device)
+        self.way = goal_search.ways(self.grid, self.device)
+        self._goal = torch.full((num_tasks,), -1, device=device)  # -1: not met
+
+    check = staticmethod(check_goal_cells)
+
+    @abstractmethod
+    def forget(self, mask: Tensor) -> None:
+        """Begin a new search in the slots where `mask` is true."""
+
+    @abstractmethod
+    def explore(self, cell: Tensor) -> Tensor:
+        """Actions `[num_tasks]` where the goal has not been met."""
+
+    @abstractmethod
+    def missed(self, cell: Tensor) -> None:
+        """Learn that the goals are not in these cells `[num_tasks]`; slots that met theirs do not matter."""
+
+    @final
+    def begin(self, mask: Tensor | None = None) -> None:
+        mask = torch.ones_like(self._goal, dtype=torch.bool) if mask is None else mask
+        self._goal[mask] = -1
+        self.forget(mask)
+
+    @final
+    def act(self, observation: Tensor) -> Tensor:
+        straight = self.way[self._goal.clamp(min=0), observation]
+        return torch.where(self._goal >= 0, straight, self.explore(observation))
+
+    @final
+    def observe(self, transition: Transition) -> None:
+        self._goal = torch.where(transition.reward > 0, transition.next_observation, self._goal)
+        self.missed(transition.next_observation)
+
+
+@final
+class GoalPosteriorSampling(GoalSearcher):
+    """Goes to a goal drawn from those still possible, by a random shortest path, and draws the next on arrival."""
+
+    def __init__(
+        self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0
+    ) -> None:
+        super().__init__(distribution, num_tasks, device, seed)
+        problem = goal_search.problem(self.grid)
+        successors = np.array(problem.successors)
+        steps = goal_search.distances(successors)[successors]
+        self._steps = torch.from_numpy(steps).to(device)  # [cells, actions, cells (goal)] left after each action
+        self._prior = torch.zeros(len(successors), device=device)
+        self._prior[list(problem.goals)] = 1
+        self._possible = self._prior.repeat(num_tasks, 1)
+        self._target = torch.full_like(self._goal, -1)  # -1: to be drawn
+
+    def forget(self, mask: Tensor) -> None:
+        self._possible[mask] = self._prior
+        self._target[mask] = -1
+
+    def explore(self, cell: Tensor) -> Tensor:
+        drawn = draws.choice(self._possible, self.generator)
+        self._target = torch.where(self._target < 0, drawn, self._target)
+        steps = self._steps[cell, :, self._target]
+        return (steps + torch.rand(steps.shape, generator=self.generator, device=self.device)).argmin(1)
+
+    def missed(self, cell: Tensor) -> None:
+        self._possible.scatter_(1, cell[:, None], 0)
+        self._target = torch.where(self._target == cell, -1, self._target)
+
+
+@final
+class BayesOptimalSearch(GoalSearcher):
+    """The best search path there is, exact or the best known; planned for a trial, after which it starts again."""
+
+    def __init__(
+        self,
+        distribution: TaskDistribution,
+        num_tasks: int,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        *,
+        num_episodes: int | None = None,
+    ) -> None:
+        super().__init__(distribution, num_tasks, device, seed)
+        plan = goal_search.search(goal_search.problem(self.grid, num_episodes))
+        self._path = torch.tensor(plan.actions, device=device)
+        self._elapsed = torch.zeros(num_tasks, dtype=torch.int64, device=device)
+
+    def forget(self, mask: Tensor) -> None:
+        self._elapsed[mask] = 0
+
+    def explore(self, cell: Tensor) -> Tensor:
+        return self._path[self._elapsed]
+
+    def missed(self, cell: Tensor) -> None:
+        self._elapsed = (self._elapsed + 1) % len(self._path)

@@ -1,0 +1,213 @@
+"""MAML (Finn et al. 2017, arXiv 1703.03400) and its family: parameters from which a few gradient steps are enough."""
+
+from collections.abc import Callable, Mapping
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from metarl import distributed, seeding
+from metarl.adaptation.inner_loop import Adapted, InnerLoop
+from metarl.adaptation.stacked import select_parameters, tasks_at_once
+from metarl.adaptation.updates import FixedStep, LearnedOptimiser, StepPerLayer, StepPerParameter, Update
+from metarl.agents.gradient.inner_objective import Steps, action_parameters, first_episodes, inner_loss
+from metarl.agents.gradient.meta_objective import MetaObjective
+from metarl.agents.gradient.meta_updates import gradient_descent, trust_region
+from metarl.agents.gradient.networks import Attentive, FeedForward, PolicyNetwork
+from metarl.agents.gradient.options import MAMLOptions
+from metarl.agents.gradient.policy import GradientPolicy, InnerProblem, RolloutPolicy
+from metarl.functional.schedules import linear_decay
+from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
+from metarl.training.agent import Agent
+from metarl.training.checkpoints import adam_state, check_tensors, load_adam_state
+from metarl.trials.context import Context
+from metarl.trials.rollouts import collect
+from metarl.trials.trajectories import Trajectories
+
+
+@final
+class MAML(Agent):
+    """MAML: meta-learns parameters that adapt to a task by policy gradient; ProMP, ANIL, CAVIA and others by options.
+
+    >>> import metarl
+    >>> agent = MAML(metarl.make("point-navigation"), MAMLOptions(tasks=2, rollouts=2), device="cpu")
+    >>> agent.learn(800).policy(num_tasks=3).act(torch.zeros(3, 2)).shape
+    torch.Size([3, 2])
+    """
+
+    Options = MAMLOptions
+    options: MAMLOptions
+    several_processes = True
+    for_less_memory = "lower tasks, rollouts or width"
+
+    def __init__(
+        self,
+        distribution: TaskDistribution,
+        options: MAMLOptions | None = None,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "auto",
+    ) -> None:
+        super().__init__(distribution, options, seed=seed, device=device)
+        distributed.equal_share(self.options.tasks, "tasks")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seeding.stream_seed(seed, "parameters"))
+            self.network = _network(distribution, self.options).to(self.device)
+            adapts = _patterns(self.network, self.options.adapts)
+            update = _update(self.network, adapts, self.options).to(self.device)
+        self.inner = InnerLoop(
+            self.network,
+            update,
+            adapts,
+            second_order=self.options.second_order,
+            proximal=self.options.proximal,
+        )
+        self.loss = inner_loss(self.options.estimator)
+        self.optimiser = torch.optim.Adam(self._parameters(), lr=self.options.learning_rate, fused=True)
+
+    @property
+    def trial_episodes(self) -> int:
+        """All that the inner steps learn from, and as much again after the last."""
+        problem = self._test_problem()
+        return problem.rollouts * (problem.steps + 1)
+
+    def policy(self, num_tasks: int, deterministic: bool | None = None, seed: int = 0) -> GradientPolicy:
+        """What was learned, in new tasks; before its steps it draws its actions, deterministic (None) or not."""
+        return GradientPolicy(self._test_problem(), num_tasks, deterministic is not False, seed)
+
+    def attention_weights(self, context: Context) -> Tensor | None:
+        return None
+
+    def update(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
+        rollouts, lessons, adapted = self._collect(on_step)
+        if self.options.outer == "reptile":
+            metrics = self._towards(adapted, self.options.learning_rate * linear_decay(progress))
+        else:
+            metrics = self._learn(rollouts, lessons)
+        for trajectories in rollouts:
+            self.network.update(trajectories)
+        returns = [_episode_returns(trajectories).mean().item() for trajectories in rollouts]
+        return {
+            **{f"rollout/return_after_{step}_steps": value for step, value in enumerate(returns[:-1])},
+            "rollout/return_adapted": returns[-1],
+            **metrics,
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        state = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        state |= {f"update.{name}": tensor for name, tensor in self.inner.update.state_dict().items()}
+        rate = torch.tensor(self.optimiser.param_groups[0]["lr"], dtype=torch.float64)
+        return state | adam_state(self.optimiser) | {"learning_rate": rate}
+
+    def load_state(self, state: Mapping[str, Tensor], source: str) -> None:
+        check_tensors(source, state, self.state())
+        for prefix, module in (("network.", self.network), ("update.", self.inner.update)):
+            module.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        load_adam_state(self.optimiser, state)
+        for group in self.optimiser.param_groups:
+            group["lr"] = float(state["learning_rate"])
+
+    def _collect(
+        self, on_step: Callable[[TaskVectorEnv], None]
+    ) -> tuple[list[Trajectories], list[dict[str, Tensor]], Adapted]:
+        """Rollouts before every inner step and after the last, what each teaches, and where the tasks arrived."""
+        tasks = distributed.equal_share(self.options.tasks, "tasks")
+        problem = self._problem(self.options.rollouts, self.options.inner_steps)
+        if self._env is None:
+            self._env = self.distribution.vector_env(tasks * problem.rollouts, self.device)
+        env = self._env
+        env.set_tasks(self.distribution.sample(tasks, self._stream("tasks")).repeat(problem.rollouts))
+        rollouts, lessons = [], []
+        with torch.no_grad():
+            adapted = self.inner.begin(tasks)
+            for step in range(problem.steps + 1):
+                seeds = (self._stream_seed(name, step) for name in ("act", "environment"))
+                policy = RolloutPolicy(problem, adapted, problem.rollouts, next(seeds))
+                trajectories = collect(
+                    policy, env, self.distribution.horizon, seed=next(seeds), on_step=lambda: on_step(env)
+                )
+                data = problem.lesson(Steps.of(trajectories, self.network.reads_past), tasks, distributed.mean)
+                lessons.append({**data, "old_parameters": self.inner.call(action_parameters, adapted, data)})
+                rollouts.append(trajectories)
+                if step < problem.steps or self.options.outer == "reptile":
+                    adapted = self.inner.step(self.loss, adapted, data, self._chunk())
+        return rollouts, lessons, adapted
+
+    def _learn(self, rollouts: list[Trajectories], lessons: list[dict[str, Tensor]]) -> dict[str, float]:
+        options = self.options
+        returns = _episode_returns(rollouts[-1]).view(-1, options.rollouts).mean(1)
+        objective = MetaObjective(
+            self.inner,
+            self.loss,
+            lessons,
+            returns,
+            every_step=options.every_step,
+            clip=options.clip if options.outer == "ppo" else None,
+            inner_kl=options.inner_kl,
+            credit=options.credit,
+        )
+        if options.outer == "trpo":
+            return trust_region(objective, self._parameters(), options.max_kl, options.curvature_share, self._chunk())
+        epochs = options.epochs if options.outer == "ppo" else 1
+        return gradient_descent(objective, self.optimiser, self._parameters(), epochs, options.max_kl, self._chunk())
+
+    def _towards(self, adapted: Adapted, rate: float) -> dict[str, float]:
+        """Reptile (Nichol et al. 2018, arXiv 1803.02999): towards the mean of the parameters that tasks arrived at."""
+        for name, parameter in self.network.named_parameters():
+            if name in adapted.parameters:
+                parameter.grad = parameter.detach() - distributed.averaged(adapted.parameters[name].mean(0))
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.step()
+        return {"train/learning_rate": rate}
+
+    def _parameters(self) -> list[nn.Parameter]:
+        """What the outer loop trains: all but a context vector, which every task starts at zero."""
+        own = [p for name, p in self.network.named_parameters() if name != "context.value"]
+        return [*own, *self.inner.update.parameters()]
+
+    def _problem(self, rollouts: int, steps: int) -> InnerProblem:
+        return InnerProblem(
+            self.distribution, self.inner, self.loss, rollouts, steps, self.options.discount, self.options.trace
+        )
+
+    def _test_problem(self) -> InnerProblem:
+        options = self.options
+        rollouts = options.rollouts if options.test_rollouts is None else options.test_rollouts
+        return self._problem(rollouts, options.inner_steps if options.test_steps is None else options.test_steps)
+
+    def _chunk(self) -> int:
+        return tasks_at_once(self.options.rollouts * self.distribution.horizon, self.device)
+
+
+def _episode_returns(trajectories: Trajectories) -> Tensor:
+    """The return [B] of the first episode of each rollout: those that follow are more where episodes end early."""
+    return (trajectories.rewards * first_episodes(trajectories.dones)).sum(1)
+
+
+def _network(distribution: TaskDistribution, options: MAMLOptions) -> PolicyNetwork:
+    spaces = (distribution.observation_space, distribution.action_space)
+    if options.network == "attention":
+        return Attentive(*spaces, options.width, options.layers, options.heads, distribution.horizon)
+    context_width = options.context_width if options.adapts == "context" else 0
+    return FeedForward(*spaces, options.width, options.layers, context_width)
+
+
+def _patterns(network: PolicyNetwork, adapts: str) -> tuple[str, ...]:
+    """Names of the parameters that change inside a task."""
+    head = ("output.*", *(f"head.{name}" for name, _ in network.head.named_parameters()))
+    patterns = {"all": ("*",), "head": head, "attention": ("*.query_key_value.*",), "context": ("context.value",)}
+    return patterns[adapts]
+
+
+def _update(network: PolicyNetwork, adapts: tuple[str, ...], options: MAMLOptions) -> Update:
+    names = select_parameters(network, adapts)
+    own = dict(network.named_parameters())
+    rates = options.inner_rates
+    if options.update == "fixed":
+        return FixedStep(*rates)
+    if options.update == "per-parameter":
+        return StepPerParameter({name: own[name] for name in names}, *rates)
+    if options.update == "per-layer":
+        return StepPerLayer(names, *rates[: options.inner_steps], *[rates[-1]] * (options.inner_steps - len(rates)))
+    return LearnedOptimiser(rates[0])

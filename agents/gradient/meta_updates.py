@@ -1,0 +1,100 @@
+"""Outer-loop updates of gradient-based meta-RL: how the parameters before adaptation follow their objective."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from metarl import distributed
+from metarl.adaptation.inner_loop import mean_meta_gradient
+from metarl.adaptation.stacked import task_chunks
+from metarl.agents.gradient.meta_objective import MetaObjective
+from metarl.distributed import flatten
+from metarl.functional.trust_region import curvature_product, damped, natural_step, trust_region_step
+
+DAMPING = 1e-5
+
+
+RATES = (1e-5, 1e-2)  # beyond these no step size adapts
+
+
+def gradient_descent(
+    objective: MetaObjective,
+    optimiser: torch.optim.Optimizer,
+    parameters: Sequence[nn.Parameter],
+    epochs: int,
+    max_kl: float,
+    chunk: int,
+) -> dict[str, float]:
+    """`epochs` steps of `optimiser`, whose step size then adapts to `max_kl`; returns what to log.
+
+    FloatingPointError instead of a step that is not finite.
+    """
+    for _ in range(epochs):
+        _, gradients = mean_meta_gradient(lambda part: objective(part)[0], objective.num_tasks, parameters, chunk)
+        distributed.average(gradients)
+        if not all(gradient.isfinite().all() for gradient in gradients):
+            raise FloatingPointError("the meta-gradient is not finite")
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        optimiser.step()
+    loss, kl = _evaluated(objective, chunk)
+    rate = optimiser.param_groups[0]["lr"]
+    for group in optimiser.param_groups:
+        group["lr"] = adapted_rate(rate, kl, max_kl)
+    return {"train/outer_loss": loss, "train/outer_kl": kl, "train/learning_rate": rate}
+
+
+def adapted_rate(rate: float, kl: float, max_kl: float) -> float:
+    """A smaller step size after an update of more than twice `max_kl`, a larger one after less than half of it.
+
+    Rudin et al. 2022, arXiv 2109.11978: by a factor of 1.5.
+    """
+    if kl > 2 * max_kl:
+        return max(rate / 1.5, min(rate, RATES[0]))
+    if kl < max_kl / 2:
+        return min(rate * 1.5, max(rate, RATES[1]))
+    return rate
+
+
+def trust_region(
+    objective: MetaObjective, parameters: Sequence[nn.Parameter], max_kl: float, curvature_share: float, chunk: int
+) -> dict[str, float]:
+    """One step of TRPO; the parameters stay as they are, bit for bit, if the line search finds nothing better.
+
+    The curvature is measured on the first `curvature_share` of each process's tasks only (Schulman et al. 2015,
+    appendix C): it takes most of the time, and the line search holds the KL divergence of all of them within bounds.
+    """
+    losses, gradient = mean_meta_gradient(lambda part: objective(part)[0], objective.num_tasks, parameters, chunk)
+    distributed.average(gradient)
+    parts = list(task_chunks(math.ceil(curvature_share * objective.num_tasks), chunk))
+    outputs = [objective(part)[1] for part in parts]
+
+    def divergence(new: Sequence[Tensor]) -> Tensor:
+        each = [objective.divergence(heads, part) for heads, part in zip(new, parts, strict=True)]
+        return torch.cat(each).mean()
+
+    own = curvature_product(outputs, divergence, parameters)
+    product = damped(lambda vector: distributed.averaged(own(vector)), DAMPING)
+    step = natural_step(product, flatten(gradient), max_kl)
+    loss = distributed.mean(losses).item()
+    search = trust_region_step(parameters, step, lambda: _evaluated(objective, chunk), loss, max_kl)
+    return {
+        "train/outer_loss": search.loss if search.accepted else loss,
+        "train/outer_kl": search.kl if search.accepted else 0.0,
+        "train/backtracks": search.backtracks,
+    }
+
+
+@torch.no_grad()
+def _evaluated(objective: MetaObjective, chunk: int) -> tuple[float, float]:
+    """The mean outer loss of all tasks, and the mean KL divergence of their adapted policies."""
+    losses, divergences = [], []
+    for part in task_chunks(objective.num_tasks, chunk):
+        loss, parameters = objective(part)
+        losses.append(loss)
+        divergences.append(objective.divergence(parameters, part))
+    means = distributed.mean(torch.cat(losses)), distributed.mean(torch.cat(divergences))
+    loss, kl = torch.stack(means).tolist()
+    return loss, kl

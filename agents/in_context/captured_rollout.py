@@ -1,0 +1,60 @@
+"""A whole rollout of an in-context agent as one CUDA graph."""
+
+from typing import final
+
+from torch import Tensor
+
+from metarl.agents.in_context.policy import InContextPolicy
+from metarl.agents.outer_loop.expert_labels import Supervised
+from metarl.cuda_graphs import Captured
+from metarl.engines.native import NativeVectorEnv
+from metarl.tasks.batch import Tasks
+from metarl.tasks.policies import PrivilegedPolicy
+from metarl.trials.rollouts import StochasticPolicy, check_finite, play_on
+from metarl.trials.trajectories import Trajectories
+
+
+@final
+class CapturedRollout:
+    """`collect` in native environments, again and again for trials of as many steps: the same numbers in one graph.
+
+    The graph holds every step of a trial, not one step for all: each has its own length of the key-value cache, as it
+    has without a graph. So nothing is padded or masked, no state has to be copied back to where a step began, and the
+    host has nothing to do between the first step and the last.
+    """
+
+    def __init__(
+        self,
+        learner: InContextPolicy,
+        expert: PrivilegedPolicy | None,
+        temperature: float,
+        env: NativeVectorEnv,
+        num_steps: int,
+    ) -> None:
+        """`expert`, if any, advises the learner, with the softness `temperature`."""
+        self._learner = learner
+        self._expert = expert
+        self._temperature = temperature
+        self._env = env
+        self._num_steps = num_steps
+        self._captured = Captured(self._play, [learner.generator, env.generator])
+
+    def __call__(self, tasks: Tasks, action_seed: int, environment_seed: int) -> tuple[Trajectories, Tensor | None]:
+        """A trial in each of the tasks, and the advice if there is an expert.
+
+        Raises ValueError as `collect` does.
+        """
+        self._learner.restart(action_seed)
+        self._env.generator.manual_seed(environment_seed)
+        columns, advice = self._captured(tasks)
+        trajectories = Trajectories(tasks, *columns)
+        check_finite(trajectories)
+        return trajectories, advice
+
+    def _play(self, tasks: Tasks) -> tuple[list[Tensor], Tensor | None]:
+        self._env.set_tasks(tasks)
+        policy: StochasticPolicy = self._learner
+        if self._expert is not None:
+            policy = Supervised(policy, self._expert, tasks)
+        columns = play_on(policy, self._env, self._env.reset()[0], self._num_steps)
+        return columns, policy.advice(self._temperature) if isinstance(policy, Supervised) else None

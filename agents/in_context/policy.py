@@ -1,0 +1,55 @@
+"""In-context adaptation: a policy whose memory of the trial is all that changes inside it."""
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from metarl import seeding
+from metarl.nn.actor import Actor
+from metarl.tasks.policies import Transition
+from metarl.trials.context import LiveContext
+from metarl.trials.rollouts import StochasticPolicy
+
+
+@final
+class InContextPolicy(StochasticPolicy):
+    """Carries the memory of its trials; adapting is remembering."""
+
+    def __init__(self, actor: Actor, num_tasks: int, deterministic: bool, seed: int) -> None:
+        super().__init__(num_tasks, actor.output.weight.device)
+        self._actor = actor
+        self._deterministic = deterministic
+        self.generator = torch.Generator(self.device)  # of the actions that are drawn
+        self.restart(seed)
+        self._log_prob = torch.zeros(num_tasks, device=self.device)
+        self.begin()
+
+    @property
+    def log_prob(self) -> Tensor:
+        return self._log_prob
+
+    def restart(self, seed: int) -> None:
+        """Draw actions from here on as a new policy with this seed does."""
+        self.generator.manual_seed(seeding.stream_seed(seed, "actions"))
+
+    def begin(self, mask: Tensor | None = None) -> None:
+        if mask is None or bool(mask.all()):
+            head = self._actor.head
+            no_action = head.mode(head(torch.zeros(self.num_tasks, head.num_outputs, device=self.device)))
+            self._state = self._actor.initial_state(self.num_tasks)
+            self._live = LiveContext(self.num_tasks, no_action.detach())
+        else:
+            self._state = self._actor.reset(self._state, mask.to(self.device))
+            self._live.begin(mask)
+
+    @torch.no_grad()
+    def act(self, observation: Tensor) -> Tensor:
+        parameters, self._state = self._actor.step(self._live.at(observation), self._state)
+        head = self._actor.head
+        action = head.mode(parameters) if self._deterministic else head.sample(parameters, self.generator)
+        self._log_prob = head.log_prob(parameters, action)
+        return action
+
+    def observe(self, transition: Transition) -> None:
+        self._live.observe(transition)

@@ -1,0 +1,157 @@
+"""PPO over whole trials (Schulman et al. 2017, arXiv 1707.06347), and the imitation of an expert that may go before."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from metarl import distributed
+from metarl.functional import losses
+from metarl.functional.returns import gae, trial_clock
+from metarl.nn.actor import Actor
+from metarl.nn.critic import TrialCritic
+from metarl.trials.context import Context
+from metarl.trials.trajectories import Trajectories
+
+STEPS_AT_ONCE = 65_536  # valued in one forward, so that memory does not grow with the batch
+
+
+@final
+@dataclass(frozen=True)
+class Batch:
+    """What PPO learns from: B trials of T steps."""
+
+    context: Context
+    action: Tensor  # [B, T, ...]
+    old_log_prob: Tensor  # [B, T]
+    advantage: Tensor  # [B, T] mean 0, deviation 1
+    target: Tensor  # [B, T] normalised value targets
+    task_vector: Tensor  # [B, D]
+    time_left: Tensor  # [B, T] as a share of a whole trial
+    advice: Tensor | None  # [B, T, A] or [B, T, ...] what the expert would have done: imitate it; None: reinforce
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class TrialPPO:
+    """From trials to gradients: assesses what was lived through, then adds up the gradients of actor and critic."""
+
+    actor: Actor
+    critic: TrialCritic
+    horizon: int  # steps of the longest episode
+    trial_steps: int  # of a whole trial
+    trace: float  # GAE's lambda
+    clip: float
+    segment: int | None  # steps through which gradients flow back; None: whole trials
+    bf16: bool = False  # the actor learns with matrix products in bfloat16
+
+    @torch.no_grad()
+    def assess(
+        self, trajectories: Trajectories, advice: Tensor | None, discount: float, steps: int
+    ) -> tuple[Batch, float]:
+        """What to learn from a batch of trials of `steps` steps, by the clock of their episodes' time limits.
+
+        Also the share of the returns' variance that the critic did not explain. A trial that is not over at its last
+        step, since an episode ended early, is worth there what it was worth before that step. Moves the critic's units
+        towards those of the returns.
+        """
+        before, after = trial_clock(trajectories.dones, self.horizon, steps)
+        time_left = (steps - before) / self.trial_steps
+        context, tasks = trajectories.context(), trajectories.tasks.vector()
+        value = self._values(context, time_left, tasks)
+        discount_t = torch.where(after < steps, discount ** (after - before), 0.0)
+        advantage = gae(trajectories.rewards, value, discount_t, self.trace, value[:, -1])
+        returns = advantage + value
+        self.critic.update(returns)
+        batch = Batch(
+            context,
+            trajectories.actions,
+            trajectories.log_probs,
+            losses.normalised(advantage, distributed.mean_and_deviation),
+            self.critic.normalised(returns),
+            tasks,
+            time_left,
+            advice,
+        )
+        return batch, (advantage.var() / returns.var().clamp(min=1e-8)).item()
+
+    def backward(self, batch: Batch, part: Tensor, entropy_weight: float | Tensor) -> Tensor:
+        """Add the gradients of the trials at `part`, segment by segment.
+
+        Returns policy loss, value loss, entropy and KL `[4]`.
+        """
+        steps = batch.old_log_prob.shape[1]
+        past, measured = (None, None), torch.zeros(4, device=batch.old_log_prob.device)
+        for window in _segments(steps, self.segment):
+            share = (window.stop - window.start) / steps
+            terms, past = self._losses(batch, part, window, past)
+            policy_loss, value_loss, entropy, _ = terms
+            (share * (policy_loss + value_loss - entropy_weight * entropy)).backward()
+            measured += share * torch.stack(terms).detach()
+        return measured
+
+    @torch.no_grad()
+    def remembered(self, context: Context) -> Tensor:
+        """What the actor remembers `[B, T, M]`, computed some trials at a time."""
+        return torch.cat([self.actor(context[part])[0] for part in _parts(context.started)])
+
+    def backward_critic(self, batch: Batch, memory: Tensor, steps: Tensor) -> Tensor:
+        """Add the critic's gradients at single `steps` [N], counted trial by trial, which `memory` [B, T, M] remembers.
+
+        Returns the value loss.
+        """
+        at = (steps[:, None] // memory.shape[1], steps[:, None] % memory.shape[1])  # N trials of one step
+        value = self.critic(
+            memory[at], batch.context.observation[at], batch.time_left[at], batch.task_vector[at[0][:, 0]]
+        )
+        loss = losses.squared_error(value, batch.target[at])
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _values(self, context: Context, time_left: Tensor, tasks: Tensor) -> Tensor:
+        """Values `[B, T]` in units of reward, some trials at a time."""
+        memory = self.remembered(context)
+        values = [
+            self.critic(memory[part], context.observation[part], time_left[part], tasks[part])
+            for part in _parts(context.started)
+        ]
+        return self.critic.denormalised(torch.cat(values))
+
+    def _losses(self, batch: Batch, part: Tensor, window: slice, past: Any) -> tuple[list[Tensor], Any]:
+        """Policy loss, value loss, entropy and KL of one segment of the trials at `part`, and the past after it."""
+        context = batch.context[part, window]
+        memory, parameters, past = self._read(context, past)
+        log_prob = self.actor.head.log_prob(parameters, batch.action[part, window])
+        old_log_prob = batch.old_log_prob[part, window]
+        if batch.advice is None:
+            advantage = batch.advantage[part, window]
+            policy_loss = losses.clipped_surrogate(log_prob, old_log_prob, advantage, self.clip)
+        else:
+            policy_loss = self.actor.head.cross_entropy(parameters, batch.advice[part, window]).mean()
+        value = self.critic(memory, context.observation, batch.time_left[part, window], batch.task_vector[part])
+        return [
+            policy_loss,
+            losses.squared_error(value, batch.target[part, window]),
+            self.actor.head.entropy(parameters).mean(),
+            losses.approximate_kl(log_prob.detach(), old_log_prob),
+        ], past
+
+    def _read(self, context: Context, past: Any) -> tuple[Tensor, Tensor, Any]:
+        """What the actor makes of a segment: memory, action parameters and the past of the next one."""
+        if not self.bf16:
+            return self.actor(context, past)  # type: ignore[no-any-return]
+        with torch.autocast(context.started.device.type, torch.bfloat16):
+            memory, parameters, past = self.actor(context, past)
+        return memory.float(), parameters.float(), past
+
+
+def _segments(steps: int, length: int | None) -> Iterator[slice]:
+    for start in range(0, steps, length or steps):
+        yield slice(start, min(start + (length or steps), steps))
+
+
+def _parts(started: Tensor) -> tuple[Tensor, ...]:
+    """Indices of some of the trials `[B, T]` at a time."""
+    return torch.split(torch.arange(len(started), device=started.device), max(1, STEPS_AT_ONCE // started.shape[1]))

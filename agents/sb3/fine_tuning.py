@@ -1,0 +1,235 @@
+"""Fine-tuning: the baseline that a claim of fast adaptation is measured against, with Stable-Baselines3's PPO."""
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, final
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.vec_env import VecMonitor
+from torch import Tensor
+
+from metarl import seeding
+from metarl.adaptation.stacked import Stacked
+from metarl.agents.sb3.fine_tuned_policy import FineTunedPolicy, Tuning, learner_state, load_learner_state
+from metarl.sb3 import TaskVecEnv
+from metarl.seeding import borrowed_randomness
+from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
+from metarl.training.agent import Agent
+from metarl.training.checkpoints import check_tensors
+from metarl.trials.context import Context
+
+HEAD = ("action_net.", "log_std", "value_net.")  # the last layers of actor and critic
+
+
+@dataclass(frozen=True)
+class FineTuningOptions:
+    """Options of fine-tuning. What is not said here is as Stable-Baselines3 has it."""
+
+    pretrained: bool = True
+    """Tasks start from the network pre-trained on all of them; if not, each from a random one: train for one step."""
+    adapts: Literal["all", "head"] = "all"
+    """What changes inside a task: all parameters, or the last layers of actor and critic (the rest frozen)."""
+    episodes_per_update: int = 40
+    """Episodes in a task before each PPO update."""
+    updates_per_trial: int = 3
+    """PPO updates in a trial; then the policy stays as it is."""
+    adaptation_rate: float = 3e-3
+    """Adam's step size inside a task."""
+    width: int = 64
+    """Width of the hidden layers of actor and critic."""
+    layers: int = 2
+    """Their number."""
+    tasks: int = 40
+    """Environments in pre-training, each in a new task at every episode."""
+    batch_steps: int = 20_000
+    """Environment steps collected for each update in pre-training."""
+    learning_rate: float = 1e-3
+    """Adam's step size in pre-training."""
+    epochs: int = 10
+    """Passes over what was collected, in every update."""
+    minibatches: int = 8
+    """Parts into which it is cut, one gradient step each."""
+    discount: float = 0.99
+    """Discount per step."""
+    trace: float = 0.95
+    """GAE's lambda."""
+    clip: float = 0.2
+    """PPO's clip range."""
+    entropy: float = 0.0
+    """Weight of the entropy bonus."""
+    log_std: float = -0.5
+    """Continuous actions: logarithm of the deviation at the start, in units of half the action space."""
+
+    def __post_init__(self) -> None:
+        for name in ("episodes_per_update", "width", "layers", "tasks", "epochs", "minibatches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.batch_steps < 2 * self.minibatches:
+            raise ValueError(f"batch_steps must be at least 2 for each minibatch, got {self.batch_steps}")
+        if self.updates_per_trial < 0 or not self.entropy >= 0:
+            raise ValueError(
+                f"updates_per_trial and entropy must not be negative, got {self.updates_per_trial} and {self.entropy}"
+            )
+        for name in ("adaptation_rate", "learning_rate", "clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("discount", "trace"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        if self.adapts not in ("all", "head"):
+            raise ValueError(f"adapts must be all or head, got {self.adapts!r}")
+
+
+@final
+class FineTuning(Agent):
+    """PPO of Stable-Baselines3, pre-trained on all tasks and fine-tuned in each; or trained in each from scratch.
+
+    >>> import metarl
+    >>> agent = FineTuning(metarl.make("grid-navigation"), FineTuningOptions(batch_steps=1000), device="cpu")
+    >>> agent.learn(2000).policy(num_tasks=3).act(torch.zeros(3, dtype=torch.int64)).shape
+    torch.Size([3])
+
+    Raises ValueError where actions are neither discrete nor of a bounded Box.
+    """
+
+    Options = FineTuningOptions
+    options: FineTuningOptions
+    for_less_memory = "lower batch_steps, raise minibatches, or lower tasks or width"
+
+    def __init__(
+        self,
+        distribution: TaskDistribution,
+        options: FineTuningOptions | None = None,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "auto",
+    ) -> None:
+        super().__init__(distribution, options, seed=seed, device=device)
+        _check_actions(distribution)
+        self._pool = TaskVecEnv(distribution, self.options.tasks, device=self.device)
+        self.model = self._ppo(self._pool, self.options.batch_steps, self.options.learning_rate)
+
+    @property
+    def trial_episodes(self) -> int:
+        """All that the updates learn from, and as much again after the last."""
+        return self.options.episodes_per_update * (self.options.updates_per_trial + 1)
+
+    def policy(self, num_tasks: int, deterministic: bool | None = None, seed: int = 0) -> FineTunedPolicy:
+        """A policy whose tasks begin with what was learned so far, and with a new optimiser.
+
+        Until the last update of a trial it draws its actions, deterministic (None) or not.
+        """
+        options = self.options
+        idle = TaskVecEnv(self.distribution, 1, device=self.device)  # says what the spaces are; never opened
+        model = self._ppo(idle, 2 * options.minibatches, options.adaptation_rate)
+        if options.adapts == "head":
+            for name, parameter in model.policy.named_parameters():
+                parameter.requires_grad_(name.startswith(HEAD))
+        tuning = Tuning(
+            self.distribution,
+            model,
+            options.episodes_per_update,
+            options.updates_per_trial,
+            options.minibatches,
+            deterministic is not False,
+            seed,
+        )
+        return FineTunedPolicy(tuning, self._initial(model, num_tasks, seed))
+
+    def attention_weights(self, context: Context) -> Tensor | None:
+        return None
+
+    def update(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
+        """One rollout in new tasks and one PPO update, from random streams of their own: nothing else carries over."""
+        self._pool.seed(seeding.stream_seed(self.seed, "environment", self.updates))
+        steps = self.model.n_steps * self.model.n_envs
+        with borrowed_randomness(seeding.stream_seed(self.seed, "pre-training", self.updates)):
+            callback = _OnStep(lambda: on_step(self._pool.engine))
+            self.model.learn(steps, callback, log_interval=2)  # of one iteration: it logs nothing of its own
+        logged = self.model.logger.name_to_value
+        episodes = [episode["r"] for episode in self.model.ep_info_buffer or ()]
+        metrics = {name: float(value) for name, value in logged.items() if name != "train/n_updates"}
+        return {**({"rollout/return": float(np.mean(episodes))} if episodes else {}), **metrics}
+
+    def state(self) -> dict[str, Tensor]:
+        return learner_state(self.model.policy)
+
+    def load_state(self, state: Mapping[str, Tensor], source: str) -> None:
+        check_tensors(source, state, self.state())
+        load_learner_state(self.model.policy, dict(state))
+
+    def _initial(self, model: PPO, num_tasks: int, seed: int) -> Stacked:
+        """What each task starts from `[num_tasks, ...]`: the pre-trained network, or a random one of its own."""
+        if num_tasks < 1:
+            raise ValueError(f"num_tasks must be at least 1, got {num_tasks}")
+        if self.options.pretrained:
+            model.policy.load_state_dict(self.model.policy.state_dict())
+            return {name: x.clone().expand(num_tasks, *x.shape) for name, x in learner_state(model.policy).items()}
+        states = [learner_state(_random_network(model, seed, slot)) for slot in range(num_tasks)]
+        return {name: torch.stack([state[name] for state in states]) for name in states[0]}
+
+    def _ppo(self, env: TaskVecEnv, steps: int, learning_rate: float) -> PPO:
+        """A new PPO that collects at least `steps` steps of `env` for each update, in minibatches of one size."""
+        options = self.options
+        share = options.minibatches // math.gcd(options.minibatches, env.num_envs)
+        n_steps = -(-steps // (env.num_envs * share)) * share
+        with borrowed_randomness(seeding.stream_seed(self.seed, "parameters")), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "You are trying to run PPO on the GPU")  # the user chose the device
+            model = PPO(
+                "MlpPolicy",
+                VecMonitor(env),
+                learning_rate=learning_rate,
+                n_steps=n_steps,
+                batch_size=n_steps * env.num_envs // options.minibatches,
+                n_epochs=options.epochs,
+                gamma=options.discount,
+                gae_lambda=options.trace,
+                clip_range=options.clip,
+                ent_coef=options.entropy,
+                policy_kwargs={
+                    "net_arch": [options.width] * options.layers,
+                    "log_std_init": options.log_std,
+                    "optimizer_kwargs": {"eps": 1e-5, "fused": True},
+                },
+                device=self.device,
+            )
+        model.set_logger(Logger(None, []))
+        return model
+
+
+@final
+class _OnStep(BaseCallback):
+    """Calls a function after every step of a rollout; where it should stop is not its to say."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        super().__init__()
+        self._function = function
+
+    def _on_step(self) -> bool:
+        self._function()
+        return True
+
+
+def _random_network(model: PPO, seed: int, slot: int) -> ActorCriticPolicy:
+    """A network like the model's, with random parameters of its own."""
+    with borrowed_randomness(seeding.stream_seed(seed, "parameters", slot)):
+        network = model.policy_class(
+            model.observation_space, model.action_space, model.lr_schedule, **model.policy_kwargs
+        )
+    assert isinstance(network, ActorCriticPolicy)  # what MlpPolicy stands for
+    return network.to(model.device)
+
+
+def _check_actions(distribution: TaskDistribution) -> None:
+    space = distribution.action_space
+    bounded = isinstance(space, spaces.Box) and np.isfinite([space.low, space.high]).all()
+    if not bounded and not isinstance(space, spaces.Discrete):
+        raise ValueError(f"PPO takes actions that are Discrete or a bounded Box; {distribution.name} has {space}")

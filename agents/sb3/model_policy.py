@@ -1,0 +1,124 @@
+"""A trained model of Stable-Baselines3 or sb3-contrib as a policy in trials: what does not learn to adapt."""
+
+from typing import Any, Protocol, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarl.sb3 import Convention, with_task
+from metarl.tasks.batch import Tasks
+from metarl.tasks.distribution import TaskDistribution
+from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy, Transition
+
+
+class Model(Protocol):
+    """What `predict` of Stable-Baselines3's and sb3-contrib's algorithms has in common."""
+
+    observation_space: Any
+    action_space: Any
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[np.ndarray, Any]: ...
+
+
+@final
+class ModelPolicy(AdaptivePolicy):
+    """Plays what a model has learned in a `TaskVecEnv`, the same in every task: domain randomisation.
+
+    A recurrent model starts every episode with an empty memory, as it did in training; with `remember` its memory lasts
+    for the trial. It sees observations alone, so that is all it can learn from.
+
+    >>> import metarl
+    >>> from metarl.sb3 import TaskVecEnv
+    >>> from stable_baselines3 import PPO
+    >>> rooms = metarl.make("grid-navigation")
+    >>> model = PPO("MlpPolicy", TaskVecEnv(rooms, tasks=4), n_steps=16, device="cpu").learn(64)
+    >>> metarl.evaluate(ModelPolicy(model, rooms, num_tasks=10), rooms.split("test"), num_tasks=10).returns.shape
+    (10, 4)
+
+    Raises ValueError if the model was trained on other spaces.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        distribution: TaskDistribution,
+        num_tasks: int,
+        *,
+        deterministic: bool = True,
+        remember: bool = False,
+    ) -> None:
+        super().__init__(num_tasks)
+        self._convention = Convention(distribution)
+        _check_spaces(model, self._convention.observation_space, self._convention.action_space)
+        self._model = model
+        self._deterministic = deterministic
+        self._remember = remember
+        self._state: Any = None
+        self._start = np.ones(num_tasks, bool)
+
+    def begin(self, mask: Tensor | None = None) -> None:
+        self._start[slice(None) if mask is None else mask.cpu().numpy()] = True
+
+    def act(self, observation: Tensor) -> Tensor:
+        seen = self._convention.observation(observation).cpu().numpy()
+        action, self._state = self._model.predict(seen, self._state, self._start, self._deterministic)
+        self._start = np.zeros(self.num_tasks, bool)
+        return self._convention.action(torch.as_tensor(action))
+
+    def observe(self, transition: Transition) -> None:
+        if not self._remember:
+            self._start |= transition.done.cpu().numpy()
+
+
+@final
+class TaskModelPolicy(PrivilegedPolicy):
+    """Plays what a model has learned in a `TaskVecEnv` with `show_task=True`: an oracle, which is told the task.
+
+    Raises ValueError if the model was trained on other spaces.
+    """
+
+    def __init__(
+        self, model: Model, distribution: TaskDistribution, num_tasks: int, *, deterministic: bool = True
+    ) -> None:
+        super().__init__(num_tasks)
+        self._convention = Convention(distribution)
+        space = with_task(self._convention.observation_space, distribution)
+        _check_spaces(model, space, self._convention.action_space)
+        self._model = model
+        self._deterministic = deterministic
+        self._task: Tensor | None = None
+
+    def reveal(self, tasks: Tasks) -> None:
+        self._task = tasks.vector()
+
+    def begin(self, mask: Tensor | None = None) -> None:
+        pass
+
+    def act(self, observation: Tensor) -> Tensor:
+        if self._task is None:
+            raise RuntimeError("reveal the tasks before acting")
+        seen = {
+            "observation": self._convention.observation(observation).cpu().numpy(),
+            "task": self._task.cpu().numpy(),
+        }
+        action, _ = self._model.predict(seen, deterministic=self._deterministic)
+        return self._convention.action(torch.as_tensor(action))
+
+    def observe(self, transition: Transition) -> None:
+        pass
+
+    def values(self, observation: Tensor) -> Tensor | None:
+        return None
+
+
+def _check_spaces(model: Model, observation_space: Any, action_space: Any) -> None:
+    for role, expected in (("observation", observation_space), ("action", action_space)):
+        own = getattr(model, f"{role}_space")
+        if own != expected:
+            raise ValueError(
+                f"the model was trained with the {role} space {own}, these tasks have {expected}; train it in a "
+                "metarl.sb3.TaskVecEnv of them (show_task=True for TaskModelPolicy, without it for ModelPolicy)"
+            )

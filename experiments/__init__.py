@@ -1,0 +1,1 @@
+"""Reproductions and benchmarks: a configuration and one call each."""

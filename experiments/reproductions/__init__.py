@@ -1,0 +1,1 @@
+"""Trained agents beside published or optimal numbers."""

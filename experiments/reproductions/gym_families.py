@@ -1,0 +1,224 @@
+"""Does adapting pay? RL² beside PPO that is the same in every task and PPO that is told it, on plugged-in families.
+
+    python -m experiments.reproductions.gym_families pendulum acrobot --seeds 0 1
+    python -m experiments.reproductions.gym_families --table
+
+Agents learn from the same number of environment steps: RL² with a Transformer and with a GRU, its other options as they
+are but for the size of a batch, as large as PPO's; Stable-Baselines3's PPO in tasks that change at every episode and
+are not shown (domain randomisation); and the same PPO with the task in its observation (the oracle). Then each plays
+the same trials of unseen tasks twice, with its most likely actions and with drawn ones; the table shows what does
+better. A stopped run of RL² goes on when its command is repeated.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, final, get_args
+
+import numpy as np
+import torch
+import tyro
+from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import VecNormalize
+
+import metarl
+from experiments.figures.gym_families import Method, gym_families_figure
+from experiments.reproductions.finished_run import finished_run
+from experiments.reproductions.known_names import refuse_unknown
+from experiments.timing import hardware
+from metarl.agents.in_context.options import RL2Options
+from metarl.agents.in_context.rl2 import RL2
+from metarl.agents.sb3.model_policy import ModelPolicy, TaskModelPolicy
+from metarl.evaluation.statistics import Interval, bootstrap_interval
+from metarl.files import write_atomically
+from metarl.reports.style import save_figure
+from metarl.runs.folder import RunConfig
+from metarl.sb3 import TaskVecEnv
+from metarl.tasks.distribution import TaskDistribution
+from metarl.tasks.policies import AdaptivePolicy
+from metarl.training.progress_bar import StepProgress
+
+RESULTS = Path(__file__).parents[1] / "results"
+FIGURE = Path(__file__).parents[2] / "docs" / "gym-families.png"
+METHODS: tuple[Method, ...] = get_args(Method)
+FAMILIES = {
+    "cartpole": ("gym_family_definitions:cartpole", 1_000_000),
+    "cartpole-wiring": ("gym_family_definitions:cartpole_wiring", 1_000_000),
+    "pendulum": ("gym_family_definitions:pendulum", 2_000_000),
+    "acrobot": ("gym_family_definitions:acrobot", 1_000_000),
+    "lunar-lander": ("gym_family_definitions:lunar_lander", 2_000_000),
+    "frozen-lake": ("frozen-lake", 1_000_000),
+    "minigrid-hidden-goal": ("minigrid-hidden-goal", 1_000_000),
+}
+# One recipe of PPO for all families, with normalised observations and rewards, which it needs in some of them.
+PPO_OPTIONS: dict[str, Any] = {"n_steps": 512, "batch_size": 256, "n_epochs": 10, "learning_rate": 3e-4}
+ENVIRONMENTS = 16
+BATCH_STEPS = ENVIRONMENTS * PPO_OPTIONS["n_steps"]
+RL2_OPTIONS: dict[Method, RL2Options] = {
+    "rl2": RL2Options(batch_steps=BATCH_STEPS),
+    "rl2-gru": RL2Options(batch_steps=BATCH_STEPS, memory="gru"),
+}
+Play = Callable[[int, bool], AdaptivePolicy]  # how many tasks, and whether the most likely actions are taken
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Train and measure agents on some families, or print the table."""
+
+    families: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Which: cartpole, cartpole-wiring, pendulum, acrobot, lunar-lander, frozen-lake, minigrid-hidden-goal."""
+    methods: tuple[Method, ...] = METHODS
+    """Which agents."""
+    seeds: tuple[int, ...] = (0,)
+    """One run each."""
+    steps: int | None = None
+    """Environment steps of training; None: as in the table."""
+    num_tasks: int = 200
+    """Unseen tasks to play."""
+    table: bool = False
+    """Print the table of what is in experiments/results/, and draw it."""
+
+
+def main(experiment: Experiment) -> None:
+    refuse_unknown(experiment.families, FAMILIES, "families")
+    for name in experiment.families:
+        for method in experiment.methods:
+            for seed in experiment.seeds:
+                run(name, method, experiment, seed)
+    if experiment.table:
+        print(table())
+        save_figure(gym_families_figure(curves()), FIGURE)
+
+
+def run(name: str, method: Method, experiment: Experiment, seed: int) -> None:
+    """Train one agent, let it play unseen tasks, and write its returns."""
+    place, steps = FAMILIES[name]
+    steps, family = experiment.steps or steps, metarl.make(place)
+    if method in RL2_OPTIONS:
+        config = RunConfig("rl2", place, {}, seed, steps, asdict(RL2_OPTIONS[method]))
+        play, seconds = _rl2(f"{name}-{method}-seed{seed}", config)
+    else:
+        play, seconds = _ppo(family, steps, seed, method == "oracle")
+    returns = {}
+    for deterministic in (True, False):
+        policy = play(experiment.num_tasks, deterministic)
+        result = metarl.evaluate(policy, family.split("test"), experiment.num_tasks, seed=1000 + seed, progress=True)
+        returns["most likely" if deterministic else "drawn"] = np.asarray(result.returns).round(3)
+    actions = max(returns, key=lambda which: float(returns[which].mean()))
+    row = {
+        "family": name,
+        "method": method,
+        "seed": seed,
+        "steps": steps,
+        "command": f"python -m experiments.reproductions.gym_families {name} --methods {method} --seeds {seed} "
+        f"--steps {steps} --num-tasks {experiment.num_tasks}",
+        "actions": actions,
+        "returns": returns[actions].tolist(),
+        "means": {which: values.mean(0).round(3).tolist() for which, values in returns.items()},
+        "seconds": round(seconds),
+        "hardware": hardware(torch.device("cpu")),
+    }
+    write_atomically(RESULTS / f"gym-{name}-{method}-seed{seed}.json", json.dumps(row) + "\n")
+    print(f"{name}, {method}, seed {seed}: episodes {row['means']}", flush=True)
+
+
+def _rl2(folder: str, config: RunConfig) -> tuple[Play, float]:
+    """How RL² plays, and the seconds of its training."""
+    agent, seconds = finished_run(Path("runs") / "gym_families" / folder, config, RL2, "cpu")
+    return partial(agent.policy, seed=config.seed), seconds
+
+
+def _ppo(family: TaskDistribution, steps: int, seed: int, told: bool) -> tuple[Play, float]:
+    """How PPO plays, told the task or not, and the seconds of its training."""
+    start = time.perf_counter()
+    vector = _normalised(TaskVecEnv(family, ENVIRONMENTS, seed=seed, show_task=told))
+    kind = "MultiInputPolicy" if told else "MlpPolicy"
+    model = PPO(kind, vector, seed=seed, device="cpu", **PPO_OPTIONS).learn(steps, callback=StepProgress())
+    policy = TaskModelPolicy if told else ModelPolicy
+
+    def play(num_tasks: int, deterministic: bool) -> AdaptivePolicy:
+        return policy(Normalised(model, vector), family, num_tasks, deterministic=deterministic)
+
+    return play, time.perf_counter() - start
+
+
+def _normalised(envs: TaskVecEnv) -> VecNormalize:
+    """Rewards scaled, and of the observations what has a scale."""
+    space = envs.observation_space
+    if isinstance(space, spaces.Dict):
+        return VecNormalize(envs, norm_obs_keys=[name for name, part in space.items() if isinstance(part, spaces.Box)])
+    return VecNormalize(envs, norm_obs=isinstance(space, spaces.Box))
+
+
+@final
+class Normalised:
+    """A model that sees observations as they were scaled in its training."""
+
+    def __init__(self, model: PPO, statistics: VecNormalize) -> None:
+        self.observation_space = model.observation_space
+        self.action_space = model.action_space
+        self._model = model
+        self._statistics = statistics
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Any, Any]:
+        scaled = self._statistics.normalize_obs(observation)
+        return self._model.predict(scaled, state, episode_start, deterministic)
+
+
+def table() -> str:
+    """A Markdown table: mean return of a trial's first and last episode with 95 % intervals over tasks, all seeds.
+
+    The gain is that of the last episode over domain randomisation in the same tasks from the same first states.
+    """
+    lines = ["| family | agent | first episode | last episode | gain | seeds | steps | minutes |", "|" + "---|" * 8]
+    for name, methods in curves().items():
+        for method, episodes in methods.items():
+            rows = results(name, method)
+            minutes = np.mean([row["seconds"] for row in rows]) / 60
+            budget = f"{len(rows)} | {rows[0]['steps']:,} | {minutes:.0f}"
+            shown = " | ".join([_shown(episodes, 0), _shown(episodes, -1), gain(name, method)])
+            lines.append(f"| {name} | {method} | {shown} | {budget} |")
+    return "\n".join(lines)
+
+
+def gain(name: str, method: Method) -> str:
+    """How much better the last episode is than domain randomisation's, over the seeds that both have."""
+    others = {row["seed"]: row for row in results(name, "randomised")}
+    pairs = [(row, others[row["seed"]]) for row in results(name, method) if row["seed"] in others]
+    for row, other in pairs:
+        if (row["steps"], len(row["returns"])) != (other["steps"], len(other["returns"])):
+            raise SystemExit(f"{row['command']!r} and {other['command']!r} differ in steps or tasks: run both alike")
+    better = [np.array(row["returns"]) - np.array(other["returns"]) for row, other in pairs]
+    if method == "randomised" or not better:
+        return ""
+    return _shown(bootstrap_interval(better, np.random.default_rng(0)), -1)
+
+
+def curves() -> dict[str, dict[Method, Interval]]:
+    """Returns of each episode of a trial with 95 % intervals over tasks, by family and method; what is measured."""
+    measured: dict[str, dict[Method, Interval]] = {}
+    for name in FAMILIES:
+        for method in METHODS:
+            if seeds := [np.array(row["returns"]) for row in results(name, method)]:
+                measured.setdefault(name, {})[method] = bootstrap_interval(seeds, np.random.default_rng(0))
+    return measured
+
+
+def results(name: str, method: Method) -> list[dict[str, Any]]:
+    """The result of every seed."""
+    return [json.loads(file.read_text()) for file in sorted(RESULTS.glob(f"gym-{name}-{method}-seed*.json"))]
+
+
+def _shown(interval: Interval, episode: int) -> str:
+    value, low, high = (part[episode] for part in interval)
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Experiment, description=Experiment.__doc__))

@@ -1,0 +1,133 @@
+"""RL² on Meta-World's ML1: train, measure the success of the last checkpoint by the benchmark's protocol, keep JSON.
+
+    python -m experiments.reproductions.meta_world reach push --seeds 0
+    python -m experiments.reproductions.meta_world --table
+
+Training: trials of three episodes of 500 steps, from dense rewards. Test: the 50 other layouts, 13 episodes in each, of
+which the last three count; an episode succeeds if any of its steps does. All of it twice, with the most likely actions
+and with drawn ones, as in training. A stopped run goes on when its command is repeated. Needs the extra
+`metaworld`, in an environment of its own: it pins MuJoCo to one version.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+import metarl
+from experiments.figures.meta_world import STYLES, meta_world_figure
+from experiments.reproductions.finished_run import finished_run
+from experiments.reproductions.known_names import refuse_unknown
+from experiments.timing import hardware
+from metarl.agents.in_context.options import RL2Options
+from metarl.agents.in_context.rl2 import RL2
+from metarl.envs.meta_world import ADAPTATION, ml1, success_rates
+from metarl.evaluation.statistics import Interval, bootstrap_interval
+from metarl.files import write_atomically
+from metarl.reports.style import save_figure
+from metarl.runs.folder import RunConfig
+
+RESULTS = Path(__file__).parents[1] / "results"
+FIGURE = Path(__file__).parents[2] / "docs" / "meta-world.png"
+ENVIRONMENTS = {"reach": "reach-v3", "push": "push-v3"}
+# Recall and two layers that look back 512 steps each reach as far as a training trial: no more is ever read
+OPTIONS = RL2Options(episodes=3, batch_steps=48_000, window=512)
+LAYOUTS = 50
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Train RL² on environments of Meta-World and measure it, or print the table."""
+
+    environments: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Which: reach, push."""
+    seeds: tuple[int, ...] = (0,)
+    """One run each."""
+    steps: int = 3_000_000
+    """Environment steps of training."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    table: bool = False
+    """Print the table of what is in experiments/results/, and draw it."""
+
+
+def main(experiment: Experiment) -> None:
+    refuse_unknown(experiment.environments, ENVIRONMENTS, "environments")
+    for name in experiment.environments:
+        for seed in experiment.seeds:
+            run_environment(name, experiment, seed)
+    if experiment.table:
+        print(table())
+        save_figure(meta_world_figure(curves()), FIGURE)
+
+
+def run_environment(name: str, experiment: Experiment, seed: int) -> None:
+    """Train one run to its end, measure it, and write its result."""
+    config = RunConfig(
+        "rl2", "meta-world-ml1", {"environment": ENVIRONMENTS[name]}, seed, experiment.steps, asdict(OPTIONS)
+    )
+    agent, seconds = finished_run(Path("runs") / "meta_world" / f"{name}-seed{seed}", config, RL2, experiment.device)
+    row: dict[str, Any] = {
+        "environment": name,
+        "seed": seed,
+        "steps": agent.num_timesteps,
+        "command": f"python -m experiments.reproductions.meta_world {name} --seeds {seed} --steps {experiment.steps}",
+        "drawn": measure(agent, ENVIRONMENTS[name], False, seed),
+        "most likely": measure(agent, ENVIRONMENTS[name], True, seed),
+        "seconds": round(seconds),
+        "hardware": hardware(agent.device),
+    }
+    write_atomically(RESULTS / f"meta-world-{name}-seed{seed}.json", json.dumps(row) + "\n")
+    rates = {actions: row[actions]["after_adaptation"] for actions in STYLES}
+    print(f"{name}, seed {seed}, success after adaptation: {rates}", flush=True)
+
+
+def measure(agent: RL2, environment: str, deterministic: bool, seed: int) -> dict[str, Any]:
+    """Success of each layout in each episode, success by the benchmark's protocol, and mean returns of episodes."""
+    family = ml1(environment)
+    policy = agent.policy(LAYOUTS, deterministic, seed)
+    result = metarl.evaluate(policy, family.split("test"), LAYOUTS, ADAPTATION + 3, 1000 + seed, progress=True)
+    return {
+        "success": np.asarray(result.success, int).tolist(),
+        "after_adaptation": success_rates(result, family)[environment],
+        "returns": np.asarray(result.returns).mean(0).round(1).tolist(),
+    }
+
+
+def table() -> str:
+    """A Markdown table of all results, one line for each way to act."""
+    lines = ["| environment | actions | success in episodes 1 to 13 | the last three | seed | steps | minutes |"]
+    lines.append("|" + "---|" * 7)
+    for row in results():
+        for actions in STYLES:
+            rates = ", ".join(f"{rate:.2f}" for rate in np.mean(row[actions]["success"], 0))
+            lines.append(
+                f"| {row['environment']} | {actions} | {rates} | {row[actions]['after_adaptation']:.2f} "
+                f"| {row['seed']} | {row['steps']:,} | {row['seconds'] / 60:.0f} |"
+            )
+    return "\n".join(lines)
+
+
+def curves() -> dict[str, dict[str, Interval]]:
+    """Success in each episode with 95 % intervals over layouts, by environment and way to act, all seeds."""
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for row in results():
+        runs.setdefault(row["environment"], []).append(row)
+
+    def success(rows: list[dict[str, Any]], actions: str) -> Interval:
+        return bootstrap_interval([np.array(row[actions]["success"]) for row in rows], np.random.default_rng(0))
+
+    return {name: {actions: success(rows, actions) for actions in STYLES} for name, rows in runs.items()}
+
+
+def results() -> list[dict[str, Any]]:
+    """The result of every run: reach, then push."""
+    rows = [json.loads(file.read_text()) for file in sorted(RESULTS.glob("meta-world-*.json"))]
+    return sorted(rows, key=lambda row: list(ENVIRONMENTS).index(row["environment"]))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Experiment, description=Experiment.__doc__))

@@ -1,0 +1,1 @@
+"""Speed, measured beside other libraries and other ways."""

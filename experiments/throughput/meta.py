@@ -1,0 +1,104 @@
+"""Speed of a meta-iteration of MAML: all tasks at once, or one after the other."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+import metarl
+from experiments.throughput.sizes import Sizes
+from experiments.timing import Row, Side, compare, peak_memory
+from metarl import seeding
+from metarl.adaptation.inner_loop import InnerLoop, mean_meta_gradient
+from metarl.adaptation.stacked import task_chunks, tasks_at_once
+from metarl.adaptation.updates import FixedStep
+from metarl.agents.gradient.inner_objective import Steps, action_parameters, inner_loss
+from metarl.agents.gradient.meta_objective import MetaObjective
+from metarl.agents.gradient.networks import FeedForward, PolicyNetwork
+from metarl.agents.gradient.policy import InnerProblem, RolloutPolicy
+from metarl.tasks.batch import Tasks
+from metarl.tasks.distribution import TaskDistribution
+from metarl.trials.rollouts import collect
+
+Lesson = dict[str, Tensor]
+
+
+def meta_iteration(sizes: Sizes, rounds: int, device: torch.device) -> Iterator[Row]:
+    """Rollouts, an inner step, rollouts of the adapted policies, and the second-order meta-gradient.
+
+    Both sides do the same arithmetic: on the same lessons their meta-gradients are equal, which is asserted first.
+    """
+    distribution = metarl.make("point-navigation")
+    problem = _problem(distribution, sizes, device)
+    tasks = distribution.sample(sizes.meta_tasks, seeding.generator(0, "tasks")).to(device)
+    loop = replace(problem, inner=InnerLoop(problem.inner.module, problem.inner.update, stacked=False))
+    every = len(tasks)
+    _check_equal(problem, loop, _collected(problem, tasks))
+    sides = [
+        Side("one task after the other", lambda: partial(_iterate, loop, tasks, 1, 1), reference=True),
+        Side("all tasks at once", lambda: partial(_iterate, problem, tasks, every, _at_once(problem))),
+    ]
+    title = (
+        f"meta-iteration: {every} tasks x {problem.rollouts} rollouts x {distribution.horizon} steps, before and after"
+    )
+    yield compare(title, sides, rounds, device)
+    memory = {side.name: peak_memory(side.prepare(), device) for side in sides}
+    known = {name: [megabytes] for name, megabytes in memory.items() if megabytes is not None}
+    if known:
+        yield Row(f"{title}: peak memory", "MB", known, (sides[0].name,))
+
+
+def _iterate(problem: InnerProblem, tasks: Tasks, together: int, differentiated: int) -> int:
+    """One meta-iteration with `together` tasks in each rollout and `differentiated` tasks in each backward pass."""
+    parameters = list(problem.inner.module.parameters())
+    total = [torch.zeros_like(p) for p in parameters]
+    for part in task_chunks(len(tasks), together):
+        lessons = _collected(problem, tasks[part])
+        gradients = _meta_gradient(problem, lessons, differentiated)
+        total = [t + g for t, g in zip(total, gradients, strict=True)]
+    return 2 * len(tasks) * problem.rollouts * problem.distribution.horizon
+
+
+def _collected(problem: InnerProblem, tasks: Tasks) -> list[Lesson]:
+    """What is learned from before and after the inner step."""
+    inner, lessons = problem.inner, list[Lesson]()
+    env = problem.distribution.vector_env(len(tasks) * problem.rollouts, next(inner.module.parameters()).device)
+    env.set_tasks(tasks.repeat(problem.rollouts))
+    with torch.no_grad():
+        adapted = inner.begin(len(tasks))
+        for step in range(2):
+            policy = RolloutPolicy(problem, adapted, problem.rollouts, seed=step)
+            trajectories = collect(policy, env, problem.distribution.horizon, seed=step)
+            lesson = problem.lesson(Steps.of(trajectories, whole_episodes=False), len(tasks))
+            lessons.append({**lesson, "old_parameters": inner.call(action_parameters, adapted, lesson)})
+            if step == 0:
+                adapted = inner.step(problem.loss, adapted, lesson)
+    return lessons
+
+
+def _meta_gradient(problem: InnerProblem, lessons: list[Lesson], differentiated: int) -> list[Tensor]:
+    returns = torch.zeros(len(lessons[0]["valid"]), device=lessons[0]["valid"].device)
+    objective = MetaObjective(problem.inner, problem.loss, lessons, returns)
+    parameters = list(problem.inner.module.parameters())
+    return mean_meta_gradient(lambda part: objective(part)[0], objective.num_tasks, parameters, differentiated)[1]
+
+
+def _check_equal(problem: InnerProblem, loop: InnerProblem, lessons: list[Lesson]) -> None:
+    ours, theirs = _meta_gradient(problem, lessons, _at_once(problem)), _meta_gradient(loop, lessons, 1)
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def _at_once(problem: InnerProblem) -> int:
+    device = next(problem.inner.module.parameters()).device
+    return tasks_at_once(problem.rollouts * problem.distribution.horizon, device)
+
+
+def _problem(distribution: TaskDistribution, sizes: Sizes, device: torch.device) -> InnerProblem:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network: PolicyNetwork = FeedForward(distribution.observation_space, distribution.action_space, 64, 2)
+    inner = InnerLoop(network.to(device), FixedStep(0.1).to(device))
+    loss = inner_loss("likelihood-ratio")
+    return InnerProblem(distribution, inner, loss, rollouts=sizes.meta_rollouts, steps=1, discount=0.99, trace=1.0)

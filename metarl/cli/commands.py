@@ -1,0 +1,171 @@
+"""The commands of the command line but `train`; what takes long to import is imported where it is used."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from metarl import registry
+from metarl.cli.train import parse_options, search_here, summary
+from metarl.imports import import_attribute
+from metarl.registry import Kind, Plugin, plugins
+
+if TYPE_CHECKING:
+    from metarl.runs.folder import Run
+    from metarl.tasks.distribution import TaskDistribution
+
+
+def list_names() -> int:
+    """Task distributions, agents and classical learners, with one line each; those of other packages name theirs."""
+    tables = {
+        "Task distributions": _lines(registry.distributions()),
+        "Task distributions from other packages": _lines(registry.adapted(), "distribution"),
+        "Agents, for metarl train": _lines(registry.agents(), "agent"),
+        "Classical learners, for metarl evaluate": _lines(registry.learners()),
+    }
+    width = max(len(name) for lines in tables.values() for name, _ in lines)
+    for title, lines in tables.items():
+        print(f"{title}\n" + "".join(f"  {name:<{width}}  {line}\n" for name, line in lines))
+    return 0
+
+
+def _lines(table: dict[str, str], kind: Kind | None = None) -> list[tuple[str, str]]:
+    """A line for each name of metarl's own, and for each that an installed package adds."""
+    own = [(name, summary(import_attribute(place))) for name, place in table.items()]
+    return own + ([(plugin.name, _plugin_line(plugin, kind)) for plugin in plugins(kind)] if kind else [])
+
+
+def _plugin_line(plugin: Plugin, kind: Kind) -> str:
+    if plugin.name in registry.own(kind):
+        return f"the name is metarl's own: use {plugin.place} for that of {plugin.package}"
+    try:
+        return f"{summary(registry.load_plugin(plugin))} ({plugin.package})"
+    except ValueError as error:
+        return "BROKEN: " + " ".join(str(error).split())
+
+
+def train(agent: tyro.conf.Positional[str]) -> int:
+    """Meta-train an agent in a run folder. `metarl train AGENT --help` shows what it takes.
+
+    Args:
+        agent: A name from `metarl list`, or module:Class of your own; its options follow.
+    """
+    from metarl.cli.train import train_agent
+
+    return train_agent(agent, [])
+
+
+def evaluate(
+    subject: tyro.conf.Positional[str],
+    split: str = "test",
+    num_tasks: int = 200,
+    num_episodes: int | None = None,
+    seed: int = 0,
+    distribution: str | None = None,
+    option: tuple[str, ...] = (),
+    device: str = "auto",
+    actions: Literal["most-likely", "drawn"] | None = None,
+    alone: bool = False,
+    trust: bool = False,
+) -> int:
+    """Let an agent, or a classical learner, adapt to tasks it has never seen, and print how well it did.
+
+    The folder of a run gets evaluation-SPLIT.json, evaluation-SPLIT.png and report.html.
+
+    Args:
+        subject: A run folder, or a classical learner (see `metarl list`).
+        split: train, test or ood.
+        num_tasks: Tasks, one trial each.
+        num_episodes: Episodes in a trial; None: what the agent was trained for, or the task distribution says.
+        seed: Seed of the tasks; every policy meets the same ones.
+        distribution: Task distribution of a classical learner; for a run, another one than it was trained on.
+        option: Options of that task distribution as name=value, such as: arms=5 pulls=10
+        device: auto (a GPU if there is one), cpu, cuda, cuda:1, ...
+        actions: How the agent acts; None: as suits it (rl2 draws continuous ones, takes the likeliest discrete).
+        alone: Leave out the classical learners that otherwise stand beside an agent.
+        trust: Run the code of modules that the run folder names, where metarl does not know it (see `metarl list`).
+    """
+    from metarl.evaluation.results import adaptation_table
+    from metarl.runs.folder import Run, load
+    from metarl.runs.meta_test import Trials
+    from metarl.runs.results import write_results
+
+    run = Run.open(subject) if Path(subject).is_dir() else None
+    if run is None:
+        registry.find(subject, registry.learners(), "run folder or classical learner")
+    search_here(distribution, *([run.config.distribution, run.config.agent] if run and trust else []))
+    family = _family(run, distribution, option, trust)
+    if run is None:
+        trials = Trials(family.split(split), num_tasks, num_episodes, seed, device)
+        print(adaptation_table([trials.play(trials.learner(subject), subject)]))
+        return 0
+    named = distribution == run.config.distribution  # by this very command
+    agent = load(run.path, device, run.config.make_distribution(trust or named), trust)
+    if num_episodes is None and distribution is None:
+        num_episodes = agent.trial_episodes
+    deterministic = None if actions is None else actions == "most-likely"
+    trials = Trials(family.split(split), num_tasks, num_episodes, seed, device, deterministic)
+    ours = trials.play(trials.agent(agent), run.config.agent)
+    results = [ours, *([] if alone else trials.references())]
+    print(adaptation_table(results))
+    folder = run.path if distribution is None else run.path / family.name
+    print(f"report: {write_results(folder, run, trials, agent, results)}")
+    return 0
+
+
+def compare(
+    runs: tyro.conf.Positional[tuple[str, ...]], split: str = "test", figure: Path = Path("comparison.png")
+) -> int:
+    """Several runs in one table and one plot; runs that differ by their seed only are taken together.
+
+    Args:
+        runs: Run folders; each needs its evaluation on the split (`metarl evaluate`).
+        split: train, test or ood.
+        figure: Where to draw the returns and their intervals, a .png or .svg file.
+    """
+    from metarl.reports.comparison import compare as compare_settings
+    from metarl.runs.results import by_setting
+
+    comparison = compare_settings(by_setting(runs, split))
+    print(comparison.table())
+    comparison.save_figure(figure)
+    print(f"drawn in {figure}")
+    return 0
+
+
+def check(
+    subject: tyro.conf.Positional[str], option: tuple[str, ...] = (), skip: tuple[str, ...] = (), seed: int = 0
+) -> int:
+    """Is a task distribution sound? One line for each clause of the contract; exit code 1 if one is broken.
+
+    It plays a few hundred steps in tasks of each split, and says what it found and what to do about it: tasks,
+    parameters or actions without effect, observations that tell the task, seeds that are ignored, ends and values that
+    are not what they should be, environments that share something or leave something behind, crashes in some tasks.
+
+    Args:
+        subject: module:attribute of your own (the current folder is searched too), or a name from `metarl list`.
+        option: Options of the task distribution as name=value, such as: arms=5 pulls=10
+        skip: Titles of clauses to leave out, in quotes, where a finding is what you mean.
+        seed: Seed of the tasks and actions that are tried.
+    """
+    from metarl.testing import distribution_findings
+
+    search_here(subject)
+    distribution = registry.make(subject, **parse_options(option))
+    print(f"checking {distribution.name}")
+    findings = distribution_findings(distribution, seed=seed, skip=skip)
+    print("\n".join(map(str, findings)))
+    broken = sum(not finding.ok for finding in findings)
+    print(f"{broken} of {len(findings)} clauses broken" if broken else f"all {len(findings)} clauses hold")
+    return int(broken > 0)
+
+
+def _family(run: "Run | None", distribution: str | None, option: tuple[str, ...], trust: bool) -> "TaskDistribution":
+    """The task distribution that was asked for, else that of the run."""
+    if distribution is not None:
+        return registry.make(distribution, **parse_options(option))
+    if option:
+        raise ValueError("--option belongs to --distribution, which is not given")
+    if run is None:
+        raise ValueError("a classical learner needs --distribution")
+    return run.config.make_distribution(trust)

@@ -1,0 +1,58 @@
+"""The command line: `metarl COMMAND ...`. Bad input ends with one line on stderr and exit code 2, never a traceback."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tyro
+
+from metarl import distributed
+from metarl.cli import commands
+from metarl.cli.train import train_agent
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "list": commands.list_names,
+    "train": commands.train,
+    "evaluate": commands.evaluate,
+    "compare": commands.compare,
+    "check": commands.check,
+}
+
+
+# what bad input, a missing extra, a full disk, too little memory or diverged training raise
+USER_ERRORS = (ValueError, TypeError, OSError, ImportError, MemoryError, FloatingPointError)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit: 0 done, 1 a check failed, 2 bad input, 128 + n stopped by signal n.
+
+    The environment variable METARL_TRACEBACK shows where an error came from.
+    """
+    try:
+        sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments)))
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except USER_ERRORS as error:
+        if os.environ.get("METARL_TRACEBACK"):
+            raise
+        code, reason = 2, " ".join(str(error).split()) or type(error).__name__
+    except KeyboardInterrupt:
+        code, reason = 130, "interrupted"
+    if distributed.first_to_fail():  # here the error is gone, and with it an open progress bar
+        print(f"metarl: {reason}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    if len(arguments) > 1 and arguments[0] == "train" and not arguments[1].startswith("-"):
+        return train_agent(arguments[1], arguments[2:])  # only now is it known which flags there are
+    code: int = tyro.extras.subcommand_cli_from_dict(
+        COMMANDS,
+        prog="metarl",
+        description="Meta-reinforcement learning: train on families of tasks, measure adaptation to unseen ones.",
+        args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone, tyro.conf.PositionalMetavarFromFieldName),
+    )
+    return code

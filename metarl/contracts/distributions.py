@@ -1,0 +1,329 @@
+"""The clauses that every task distribution keeps."""
+
+import json
+import re
+from typing import Any
+
+import gymnasium.utils.env_checker
+import numpy as np
+import stable_baselines3.common.env_checker
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from metarl.contracts.clauses import Clause, require, untouched_by
+from metarl.contracts.environments import DYNAMICS, ENDS, INFLUENCES
+from metarl.contracts.experts import CLAUSES as EXPERT
+from metarl.contracts.probe import SLOTS, Probe, explore
+from metarl.engines.gym_attributes import stale_attributes
+from metarl.tasks.batch import Tasks
+
+MANY = 512  # tasks drawn from each split to look for an overlap
+
+
+TOLD = 0.1  # share of a first observation's variance that may be the task's: physics that moves before it is looked at
+
+
+DRAW = "Let reset(seed=...) call super().reset(seed=seed), and draw from self.np_random only"
+
+
+BEYOND = 0.5  # by how much of its width an observation may leave its Box: bounds of physics are often approximate
+
+
+def describes_itself(probe: Probe) -> str:
+    it = probe.distribution
+    require(re.search(r"-v\d+$", it.name), f"{it.name!r} should end in a version, such as -v1")
+    require(it.horizon >= 1 and it.episodes >= 1, f"horizon {it.horizon} and episodes {it.episodes} must be at least 1")
+    for role, space in (("observation", it.observation_space), ("action", it.action_space)):
+        known = isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete)
+        require(known, f"the {role} space must be Box, Discrete or MultiDiscrete, got {space}")
+    for name, space in it.task_space.items():
+        require(
+            isinstance(space, spaces.Box) and space.is_bounded(), f"parameter {name!r} needs a bounded Box: {space}"
+        )
+    return f"{it.name}, splits {', '.join(it.splits)}"
+
+
+def tasks_survive_json(probe: Probe) -> str:
+    for split in probe.distribution.splits:
+        tasks = probe.tasks(SLOTS, "json", split=split)
+        require(len(tasks) == SLOTS, f"asked for {SLOTS} tasks, got {len(tasks)}")
+        copy = probe.distribution.tasks(**json.loads(json.dumps(tasks.to_json())))
+        require(_rows(copy) == _rows(tasks), f"the {split} tasks differ after JSON")
+    return ""
+
+
+def sampling_is_reproducible(probe: Probe) -> str:
+    for split in probe.distribution.splits:
+        once, again = (probe.tasks(SLOTS, "sample", split=split) for _ in range(2))
+        require(_rows(once) == _rows(again), f"two equal generators drew different {split} tasks")
+    train, test = (probe.tasks(SLOTS, "sample", split=split) for split in ("train", "test"))
+    require(
+        _rows(train) != _rows(test), "train and test drew the same tasks from equal generators: their streams are one"
+    )
+    other = probe.tasks(SLOTS, "another sample")
+    require(_rows(other) != _rows(probe.tasks(SLOTS, "sample")), "two different generators drew the same tasks")
+    return ""
+
+
+def train_and_test_are_disjoint(probe: Probe) -> str:
+    train, test = (set(_rows(probe.tasks(MANY, "overlap", split=split))) for split in ("train", "test"))
+    shared = len(train & test)
+    if probe.distribution.splits_share_tasks:
+        return f"{shared} of {len(test)} test tasks are training tasks, as the family declares"
+    require(
+        not shared,
+        f"{shared} of {len(test)} test tasks are training tasks: keep values for the test split (from_gym: test=...), "
+        "or declare that they are shared (splits_share_tasks; from_gym: share_tasks=True)",
+    )
+    return f"{len(train)} and {len(test)} tasks"
+
+
+def same_task_same_dynamics(probe: Probe) -> str:
+    pair = probe.pair
+    copy = probe.distribution.tasks(**pair.one.to_json()).repeat(SLOTS)
+    again = probe.record(copy, pair.actions)
+    require(
+        again.equals(pair.recording_one),
+        f"the same task, seed and actions went another way the second time, {again.parting(pair.recording_one)}: "
+        f"does something keep its state between environments, or draw without the seed? {DRAW}",
+    )
+    return ""
+
+
+def tasks_differ(probe: Probe) -> str:
+    pair = probe.pair
+    first, later = pair.differs_at_first, pair.differs_later
+    require(
+        first or later,
+        "no two tasks differ in an observation, reward or end under equal seeds and actions: "
+        "does the task reach the environment?",
+    )
+    require(
+        later,
+        "tasks differ in the first episode, and not after a soft reset: does reset() without a task draw another one, "
+        "or go back to a default? The task must stay until the next one is set",
+    )
+    require(first, "tasks differ after a soft reset only: does the task reach the environment before its first reset?")
+    return ""
+
+
+def derived_values_follow(probe: Probe) -> str:
+    envs = [probe.distribution.env(task) for task in (probe.pair.one, probe.pair.other)]
+    for env in envs:
+        env.reset(seed=probe.seed)
+    stale = stale_attributes(*(env.unwrapped for env in envs))
+    for env in envs:
+        env.close()
+    kept = "; ".join(f"{name}, computed from {' and '.join(sorted(sources))}" for name, sources in stale.items())
+    require(
+        not stale,
+        f"the task leaves behind what the constructor computed: {kept}; "
+        "set it too in a function, apply=..., or build a new environment for each task, apply='kwargs'",
+    )
+    return ""
+
+
+def first_observation_tells_nothing(probe: Probe) -> str:
+    firsts = []
+    for name in ("one", "other"):
+        tasks = probe.tasks(4 * SLOTS, "first observation", name)
+        env = probe.distribution.vector_env(len(tasks), probe.device)
+        env.set_tasks(tasks)
+        firsts.append(env.reset(seed=probe.seed)[0].clone())
+        env.close()
+    one, other = (first.reshape(4 * SLOTS, -1).double() for first in firsts)
+    moved = (one - other).square().mean(0) / 2  # the variance between tasks under equal seeds
+    share = (moved / one.var(0).clamp(min=1e-12)).max().item()
+    if probe.distribution.observations_show_tasks:
+        return f"{min(share, 1):.0%} of the variance of an entry, as the family declares"
+    require(
+        share <= TOLD,
+        f"under equal seeds the first observation depends on the task: {min(share, 1):.0%} of an entry's variance; "
+        "an agent that is told the task has nothing to find out. Take it out of the observation, or declare that it "
+        "shows (observations_show_tasks; from_gym: show_tasks=True)",
+    )
+    return f"{share:.1%} of the variance of an entry" if share else ""
+
+
+def values_are_sound(probe: Probe) -> str:
+    for recording in (probe.pair.recording_one, probe.pair.recording_other, probe.long):
+        require(recording.reward.dtype == torch.float32, f"rewards must be float32, got {recording.reward.dtype}")
+        require(recording.reward.isfinite().all(), "a reward is NaN or infinite")
+        for part in (recording.terminated, recording.truncated):
+            require(part.dtype == torch.bool, f"terminated and truncated must be bool, got {part.dtype}")
+        for name in ("first", "observation", "final_obs"):
+            _require_inside(probe.distribution.observation_space, getattr(recording, name), name)
+    return ""
+
+
+def episodes_restart_in_the_same_step(probe: Probe) -> str:
+    recording = probe.long
+    done = recording.done
+    require(not (recording.terminated & recording.truncated).any(), "a step is both terminated and truncated")
+    going_on = recording.observation[~done] == recording.final_obs[~done]
+    require(going_on.all(), "final_obs differs from the observation where the episode goes on")
+    initial = probe.pair.recording_one.first.flatten(0, 1)
+    if (initial == initial[0]).all():
+        require((recording.observation[done] == initial[0]).all(), "after an end comes no first observation")
+    elif done.any():
+        moved = recording.observation[done] != recording.final_obs[done]
+        require(
+            moved.any(),
+            "after an end comes its last observation again, instead of the first of a new episode: does reset() put "
+            "everything back?",
+        )
+    return f"{int(done.sum())} episodes"
+
+
+def slots_keep_their_own_tasks(probe: Probe) -> str:
+    pair = probe.pair
+    even = torch.arange(SLOTS) % 2 == 0
+    for mask in (even, ~even):
+        mixed = pair.one.repeat(SLOTS).where(mask, pair.other.repeat(SLOTS))
+        recording = probe.record(mixed, pair.actions)
+        for part, pure in ((mask, pair.recording_one), (~mask, pair.recording_other)):
+            same = recording.slots(part).equals(pure.slots(part))
+            require(
+                same,
+                "an environment goes another way when those beside it are in another task: is something shared between "
+                "them: a class attribute, a variable of the module, a mutable default argument, a random stream?",
+            )
+    return ""
+
+
+def hard_reset_spares_the_others(probe: Probe) -> str:
+    env = probe.distribution.vector_env(SLOTS, probe.device)
+    old, new = (probe.tasks(SLOTS, "hard reset", name).to(probe.device) for name in ("old", "new"))
+    mask = torch.arange(SLOTS, device=probe.device) % 2 == 0
+    env.set_tasks(old)
+    env.reset(seed=probe.seed)
+    actions = explore(probe.distribution.action_space, 1, SLOTS, probe.generator("hard reset")).to(probe.device)
+    before = env.step(actions[0])[0].clone()
+    env.set_tasks(new, mask)
+    require(
+        _rows(env.tasks) == _rows(new.where(mask, old)), "set_tasks(tasks, mask) set other tasks than the masked ones"
+    )
+    after = env.reset(options={"reset_mask": mask})[0]
+    env.close()
+    require((after[~mask] == before[~mask]).all(), "reset with a reset_mask moved a slot outside the mask")
+    return ""
+
+
+def horizon_holds(probe: Probe) -> str:
+    horizon = probe.distribution.horizon
+    longest = int(probe.long.ages.max())
+    require(
+        longest <= horizon,
+        f"an episode goes on after its horizon of {horizon} steps: let the environment return truncated=True there, or "
+        "give steps=..., which puts gymnasium's TimeLimit around it",
+    )
+    return f"{longest} of at most {horizon} steps"
+
+
+def single_env_is_alike(probe: Probe) -> str:
+    it, task = probe.distribution, probe.tasks(1, "single")
+    values = {name: value[0].numpy() for name, value in task.parameters.items()}
+    env, vector = it.env(), it.vector_env(1, probe.device)
+    for name, single in (("observation", vector.single_observation_space), ("action", vector.single_action_space)):
+        own = getattr(env, f"{name}_space")
+        require(own == single, f"the {name} spaces of env() and vector_env(1) differ: {own} and {single}")
+    vector.close()
+    env.reset(seed=1, options={"task": values})
+    kept = _walk(env, probe, None)
+    env.close()
+    named = it.env(task)
+    again = _walk(named, probe, {"task": values})
+    named.close()
+    require(
+        kept == again,
+        "an environment that was given its task by reset(options={'task': ...}) and reset once more goes another way "
+        f"than one that was made for it, under equal seeds: does it keep the task? {DRAW}",
+    )
+    return ""
+
+
+def gymnasium_agrees(probe: Probe) -> str:
+    gymnasium.utils.env_checker.check_env(_seeded_env(probe), skip_render_check=True)
+    return ""
+
+
+def stable_baselines3_agrees(probe: Probe) -> str:
+    stable_baselines3.common.env_checker.check_env(_seeded_env(probe), warn=False)
+    return ""
+
+
+def randomness_is_its_own(probe: Probe) -> str:
+    def use() -> None:
+        actions = explore(probe.distribution.action_space, 8, 2, probe.generator("global"))
+        probe.record(probe.tasks(2, "global"), actions)
+        _walk(probe.distribution.env(), probe, None)
+
+    untouched_by(use, f": other code that draws from it goes another way. {DRAW}")
+    return ""
+
+
+CLAUSES = (
+    Clause("spaces, horizon and a versioned name", describes_itself),
+    Clause("tasks lie in bounds and survive JSON", tasks_survive_json),
+    Clause("sampling is reproducible, splits draw apart", sampling_is_reproducible),
+    Clause("train and test tasks do not overlap", train_and_test_are_disjoint),
+    *DYNAMICS,
+    Clause("same task and seed, same dynamics", same_task_same_dynamics),
+    Clause("two tasks differ", tasks_differ),
+    *INFLUENCES,
+    Clause("what a constructor derives follows the task", derived_values_follow),
+    Clause("the first observation does not leak the task", first_observation_tells_nothing),
+    Clause("values are finite and in their spaces", values_are_sound),
+    Clause("no episode outlasts the horizon", horizon_holds),
+    Clause("episodes restart in the same step, with final_obs", episodes_restart_in_the_same_step),
+    *ENDS,
+    Clause("slots never mix their tasks", slots_keep_their_own_tasks),
+    Clause("a masked hard reset spares the other slots", hard_reset_spares_the_others),
+    Clause("one environment is like a vector of one and keeps its task", single_env_is_alike),
+    *EXPERT,
+    Clause("gymnasium's environment checker passes", gymnasium_agrees),
+    Clause("Stable-Baselines3's environment checker passes", stable_baselines3_agrees),
+    Clause("the global random state is untouched", randomness_is_its_own),
+)
+
+
+def _rows(tasks: Tasks) -> list[bytes]:
+    """Every task as bytes, exactly."""
+    columns = [values.cpu().reshape(len(tasks), -1).numpy() for _, values in sorted(tasks.parameters.items())]
+    return [b"".join(column[i].tobytes() for column in columns) for i in range(len(tasks))]
+
+
+def _seeded_env(probe: Probe) -> "gymnasium.Env[Any, Any]":
+    """The checkers sample actions from the environment's own space."""
+    env = probe.distribution.env()
+    env.action_space.seed(probe.seed)
+    return env
+
+
+def _require_inside(space: spaces.Space[Any], values: Tensor, name: str) -> None:
+    rows = values.reshape(-1, *(space.shape or ())).numpy()
+    if isinstance(space, spaces.Box):
+        require(rows.dtype == space.dtype, f"{name} must be {space.dtype}, got {rows.dtype}")
+        margin = BEYOND * (space.high - space.low)
+        inside = ((rows >= space.low - margin) & (rows <= space.high + margin)).reshape(len(rows), -1).all(1)
+    else:
+        inside = np.array([space.contains(row) for row in rows])
+    require(
+        inside.all(), f"{name} {rows[inside.argmin()]} ({rows.dtype}) lies outside {space}: widen the space, or clip"
+    )
+
+
+def _walk(env: "gymnasium.Env[Any, Any]", probe: Probe, options: dict[str, Any] | None) -> list[Any]:
+    """What happens in `env` from a reset on, until the episode ends; ContractError where a type is wrong."""
+    actions = explore(probe.distribution.action_space, probe.steps, 1, probe.generator("walk"))
+    observation, _ = env.reset(seed=2, options=options)
+    seen = [np.array(observation).tolist()]
+    for action in actions[:, 0].numpy():
+        observation, reward, terminated, truncated, _ = env.step(action)
+        require(env.observation_space.contains(observation), f"{observation} lies outside {env.observation_space}")
+        require(isinstance(reward, float), f"a reward must be a float, got {type(reward).__name__}")
+        seen.append([np.array(observation).tolist(), reward, terminated, truncated])
+        if terminated or truncated:
+            break
+    return seen

@@ -1,0 +1,177 @@
+"""The clauses about what an environment does with tasks, actions and ends."""
+
+from typing import Any
+
+import gymnasium
+import torch
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from torch import Tensor
+
+from metarl.contracts.clauses import Clause, require
+from metarl.contracts.probe import ROUNDS, SLOTS, Probe, Recording, explore
+from metarl.engines.gym_env import reset_result, step_result
+from metarl.tasks.batch import Tasks
+
+MANY = 32  # tasks of each split that are played
+
+
+FEW = 16  # steps for which they are
+
+
+def speaks_gymnasium(probe: Probe) -> str:
+    """The step is asked of the environment itself: wrappers around it would fail in words of their own."""
+    env: Any = probe.distribution.env(probe.tasks(1, "single"))
+    reset_result(env.reset(seed=probe.seed))
+    raw = env.unwrapped
+    raw.action_space.seed(probe.seed)
+    step_result(raw.step(raw.action_space.sample()))
+    env.close()
+    return ""
+
+
+def every_task_can_be_played(probe: Probe) -> str:
+    for split in probe.distribution.splits:
+        tasks = probe.tasks(MANY, "many", split=split)
+        env = probe.distribution.vector_env(MANY, probe.device)
+        try:
+            env.set_tasks(tasks.to(probe.device))
+            env.reset(seed=probe.seed)
+            for action in explore(probe.distribution.action_space, FEW, MANY, probe.generator("many")):
+                _require_finite(env.step(action.to(probe.device)), tasks)
+        finally:
+            env.close()
+    return f"{MANY} tasks of each split"
+
+
+def _require_finite(step: Any, tasks: Tasks) -> None:
+    for name, values in (("observation", step[0]), ("reward", step[1])):
+        finite = torch.isfinite(values).reshape(len(values), -1).all(1)
+        if not finite.all():
+            slot = int((~finite).nonzero()[0])
+            require(False, f"{name} {values[slot].tolist()} in the task {tasks[slot].to_json()}")
+
+
+def vectors_speak_gymnasium(probe: Probe) -> str:
+    """Gymnasium has no checker for vector environments; this is what its documentation asks of them."""
+    env = probe.distribution.vector_env(3, probe.device)
+    require(isinstance(env, gymnasium.vector.VectorEnv), f"{type(env).__name__} must be a gymnasium.vector.VectorEnv")
+    require(
+        env.metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP,
+        'metadata["autoreset_mode"] must be AutoresetMode.SAME_STEP',
+    )
+    require(env.num_envs == 3, f"asked for 3 environments, num_envs says {env.num_envs}")
+    for role in ("observation", "action"):
+        single, batch = getattr(env, f"single_{role}_space"), getattr(env, f"{role}_space")
+        require(batch == batch_space(single, 3), f"{role}_space must be a batch of three {single}, got {batch}")
+    env.set_tasks(probe.tasks(3, "vector").to(probe.device))
+    observation, info = reset_result(env.reset(seed=probe.seed))
+    action = explore(probe.distribution.action_space, 1, 3, probe.generator("vector"))[0].to(probe.device)
+    stepped, *ends, info = env.step(action)
+    for name, values in (("observation", observation), ("observation", stepped), ("final_obs", info["final_obs"])):
+        require(values.shape == env.observation_space.shape, f"{name} of a batch has the shape {tuple(values.shape)}")
+    for name, values in zip(("reward", "terminated", "truncated"), ends, strict=True):
+        require(tuple(values.shape) == (3,), f"{name} of three environments has the shape {tuple(values.shape)}")
+    env.close()
+    return ""
+
+
+def actions_matter(probe: Probe) -> str:
+    pair, steps = probe.pair, probe.steps
+    for number in range(ROUNDS):
+        others = explore(probe.distribution.action_space, steps, SLOTS, probe.generator("other actions", number))
+        if probe.record(pair.one.repeat(SLOTS), others).differences(pair.recording_one).any():
+            return ""
+    require(False, "no observation, reward or end depends on the actions: does step(action) ignore its argument?")
+    return ""
+
+
+def parameters_matter(probe: Probe) -> str:
+    names = sorted(probe.distribution.task_space.keys())
+    if len(names) == 1:
+        return "there is one"
+    silent = [name for name in names if not _matters(probe, name)]
+    require(
+        not silent,
+        f"{' and '.join(map(repr, silent))} made no difference in {ROUNDS * SLOTS} pairs of tasks that differ in it "
+        "alone: is it spelt as the environment spells it, does reset() overwrite it, does only the constructor read it "
+        "(apply='kwargs')? Where it acts but rarely, skip this clause",
+    )
+    return ", ".join(names)
+
+
+def _matters(probe: Probe, name: str) -> bool:
+    """Whether tasks that differ in this parameter alone go apart, under equal seeds and actions."""
+    for number in range(ROUNDS):
+        tasks, others = (probe.tasks(SLOTS, "parameter", name, number, side) for side in ("one", "other"))
+        changed = Tasks({**tasks.parameters, name: others[name]}, tasks.space)
+        if torch.equal(tasks[name], others[name]):
+            continue
+        actions = explore(probe.distribution.action_space, probe.steps, SLOTS, probe.generator("parameter", number))
+        if probe.record(tasks, actions).differences(probe.record(changed, actions)).any():
+            return True
+    return False
+
+
+def tasks_leave_nothing_behind(probe: Probe) -> str:
+    pair = probe.pair
+    later = probe.record(pair.one.repeat(SLOTS), pair.actions, before=pair.other.repeat(SLOTS))
+    require(
+        later.equals(pair.recording_one),
+        "an environment that was in another task before it goes another way than a new one, under equal seeds and "
+        f"actions, {later.parting(pair.recording_one)}: does reset() put everything back, and does apply set values "
+        "instead of changing those that are there?",
+    )
+    return ""
+
+
+def ends_are_told_apart(probe: Probe) -> str:
+    recordings, horizon = (probe.long, probe.pair.recording_one, probe.pair.recording_other), probe.distribution.horizon
+    ended = _ages(recordings, "terminated")
+    require(
+        horizon == 1 or len(ended) < 2 or min(ended) < horizon,
+        f"every end came as terminated after exactly {horizon} steps, which looks like a time limit: that is "
+        "terminated=False, truncated=True, since the task did not end there. If it did, skip this clause",
+    )
+    early = [age for age in _ages(recordings, "truncated") if age < horizon]
+    return f"truncated after {min(early)} of {horizon} steps: was that an end of time?" if early else ""
+
+
+def _ages(recordings: tuple[Recording, ...], kind: str) -> list[int]:
+    """How many steps the episodes had taken that ended this way."""
+    return [age for each in recordings for age in each.ages[getattr(each, kind)].tolist()]
+
+
+def returned_values_stay(probe: Probe) -> str:
+    env = probe.distribution.vector_env(SLOTS, probe.device)
+    env.set_tasks(probe.pair.one.repeat(SLOTS).to(probe.device))
+    kept: list[tuple[Tensor, Tensor]] = []
+    first, _ = env.reset(seed=probe.seed)
+    for action in explore(probe.distribution.action_space, FEW, SLOTS, probe.generator("kept")):
+        observation, reward, terminated, truncated, info = env.step(action.to(probe.device))
+        values = (first, observation, reward, terminated, truncated, info["final_obs"])
+        kept += [(value, value.clone()) for value in values]
+    env.close()
+    same = all(torch.equal(value, copy) for value, copy in kept)
+    require(same, "step writes into tensors that it returned before: return new ones, whoever has them may keep them")
+    return ""
+
+
+DYNAMICS = (
+    Clause("reset and step return what gymnasium asks for", speaks_gymnasium),
+    Clause("every task can be played", every_task_can_be_played),
+    Clause("the vector environment keeps gymnasium's conventions", vectors_speak_gymnasium),
+)
+
+
+INFLUENCES = (
+    Clause("every parameter makes a difference", parameters_matter),
+    Clause("actions make a difference", actions_matter),
+    Clause("a task leaves nothing behind", tasks_leave_nothing_behind),
+)
+
+
+ENDS = (
+    Clause("ends of the task and of time are told apart", ends_are_told_apart),
+    Clause("what was returned stays as it is", returned_values_stay),
+)

@@ -1,0 +1,37 @@
+"""Where tensors live, and what to do when a device is full."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from metarl import distributed
+
+
+def resolve_device(device: torch.device | str) -> torch.device:
+    """`auto` is the GPU if there is one, this process's own where there are several.
+
+    ValueError for a device that is unknown or not here.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {device!r}: auto, cpu, cuda or cuda:1, for example") from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r}: torch sees no GPU here")
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device {device!r}: torch sees {torch.cuda.device_count()} GPUs here, counted from 0")
+    if resolved == torch.device("cuda") and distributed.size() > 1:
+        return torch.device("cuda", torch.cuda.current_device())
+    return resolved
+
+
+@contextlib.contextmanager
+def out_of_memory_says(advice: str) -> Iterator[None]:
+    """Turns torch's error of a full device into a MemoryError with `advice` on what takes less."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:  # torch's name for it on every device
+        raise MemoryError(f"the device is out of memory: {advice}") from error

@@ -1,0 +1,195 @@
+"""Trials in which the task changes, and may come back."""
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import gymnasium
+import torch
+from gymnasium import spaces
+from gymnasium.utils import RecordConstructorArgs
+from torch import Tensor
+
+from metarl.tasks.batch import Tasks
+from metarl.tasks.distribution import Step, TaskDistribution, TaskVectorEnv, as_task
+
+
+@final
+@dataclass(frozen=True)
+class ChangingTasks(TaskDistribution):
+    """Trials of a family in which one task follows another, and may come back.
+
+    A task of this distribution is a task of the family for each letter of `order`: with "aba" two of them, the first of
+    which returns. `changes` are the episodes, counted from 0, at which the next letter begins. Whatever adapts to tasks
+    can be measured, and trained, in it. With `announced` every change is a hard reset for the agent: the limit for
+    agents that have to notice by themselves. It names no expert: that of the family does not know when tasks change.
+
+    >>> import metarl
+    >>> rooms = ChangingTasks(metarl.make("grid-navigation"), changes=(3, 6), order="aba")
+    >>> rooms.episodes, sorted(rooms.task_space)
+    (9, ['a.goal', 'b.goal'])
+
+    Raises ValueError if there is not one change before every letter but the first, each later than the one before.
+    """
+
+    family: TaskDistribution
+    """Where the tasks come from."""
+    changes: tuple[int, ...] = (4,)
+    """Episodes, counted from 0, at which the task changes."""
+    order: str = "ab"
+    """Which task is next."""
+    announced: bool = False
+    """Whether the agent is told, by a hard reset."""
+    num_episodes: int | None = None
+    """Episodes in a trial; None: as many after the last change as there were up to the first."""
+
+    def __post_init__(self) -> None:
+        starts = (0, *self.changes)
+        if len(starts) != len(self.order) or list(starts) != sorted(set(starts)) or not self.changes:
+            raise ValueError(
+                f"changes must be rising episodes, one for each letter of order after the first, "
+                f"got {self.changes} for {self.order!r}"
+            )
+        if self.limits:
+            raise ValueError("where(...) narrows the family: ChangingTasks(family.where(...), ...)")
+        super().__post_init__()
+
+    @property
+    def name(self) -> str:
+        kind, version = self.family.name.rsplit("-", 1)
+        return f"{kind}-changing-{version}"
+
+    @property
+    def splits(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.family.splits
+
+    @property
+    def splits_share_tasks(self) -> bool:  # type: ignore[override]
+        return self.family.splits_share_tasks
+
+    @property
+    def observation_space(self) -> spaces.Space[Any]:
+        return self.family.observation_space
+
+    @property
+    def action_space(self) -> spaces.Space[Any]:
+        return self.family.action_space
+
+    @property
+    def task_space(self) -> spaces.Dict:
+        inner = self.family.task_space
+        return spaces.Dict({f"{letter}.{name}": inner[name] for letter in self.letters for name in inner})
+
+    @property
+    def horizon(self) -> int:
+        return self.family.horizon
+
+    @property
+    def episodes(self) -> int:
+        return self.changes[-1] + self.changes[0] if self.num_episodes is None else self.num_episodes
+
+    @property
+    def letters(self) -> list[str]:
+        """The different tasks of a trial."""
+        return sorted(set(self.order))
+
+    def part(self, tasks: Tasks, phase: int) -> Tasks:
+        """The tasks of the family in one phase: 0 before the first change."""
+        prefix = f"{self.order[phase]}."
+        chosen = {name.removeprefix(prefix): x for name, x in tasks.parameters.items() if name.startswith(prefix)}
+        return Tasks(chosen, self.family.task_space)
+
+    def phase(self, episode: Tensor) -> Tensor:
+        """Which phase each episode, counted from 0, belongs to."""
+        return torch.bucketize(episode, torch.as_tensor(self.changes, device=episode.device), right=True)
+
+    def vector_env(self, num_envs: int, device: torch.device | str = "cpu") -> "ChangingVectorEnv":
+        return ChangingVectorEnv(self, num_envs, device)
+
+    def env(self, task: Tasks | None = None, render_mode: str | None = None) -> "ChangingEnv":
+        return ChangingEnv(self.family.env(None, render_mode), self, None if task is None else as_task(self, task))
+
+    def _draw(self, num_tasks: int, generator: torch.Generator) -> dict[str, Tensor]:
+        family = self.family.split(self.split_name)
+        drawn = {letter: family.sample(num_tasks, generator) for letter in self.letters}
+        return {f"{letter}.{name}": x for letter in self.letters for name, x in drawn[letter].parameters.items()}
+
+
+@final
+class ChangingVectorEnv(TaskVectorEnv):
+    """The family's environments, put into the next task after as many episodes as it takes.
+
+    A change is a hard reset of the family's environment. Where it is announced, `changed` [num_envs] in the info says
+    which slots begin another task.
+    """
+
+    def __init__(self, distribution: ChangingTasks, num_envs: int, device: torch.device | str) -> None:
+        super().__init__(distribution, num_envs, device)
+        self._changing = distribution
+        self._engine = distribution.family.vector_env(num_envs, device)
+        self._episode = torch.full((num_envs,), -1, device=self.device)  # -1: a new task waits for the next reset
+
+    def set_tasks(self, tasks: Tasks, mask: Tensor | None = None) -> None:
+        self.check_tasks(tasks)
+        tasks = tasks.to(self.device)
+        mask = torch.ones_like(self._episode, dtype=torch.bool) if mask is None else mask.to(self.device)
+        self._tasks = tasks if self._tasks is None else tasks.where(mask, self._tasks)
+        self._episode = self._episode.masked_fill(mask, -1)
+        self._engine.set_tasks(self._changing.part(self._tasks, 0), mask)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
+        mask = (options or {}).get("reset_mask")
+        ended = torch.ones_like(self._episode, dtype=torch.bool) if mask is None else torch.as_tensor(mask)
+        self._next_episode(ended.to(self.device))
+        return self._engine.reset(seed=seed, options=options)
+
+    def step(self, actions: Tensor) -> Step:
+        observation, reward, terminated, truncated, info = self._engine.step(actions)
+        changed = self._next_episode(terminated | truncated)
+        if bool(changed.any()):
+            observation, _ = self._engine.reset(options={"reset_mask": changed})
+        if self._changing.announced:
+            info["changed"] = changed
+        return observation, reward, terminated, truncated, info
+
+    def close_extras(self, **kwargs: Any) -> None:
+        self._engine.close()
+
+    def _next_episode(self, ended: Tensor) -> Tensor:
+        """Count the episodes that begin where `ended`; returns where another task begins with them."""
+        before = self._changing.phase(self._episode)
+        self._episode = self._episode + ended.long()
+        after = self._changing.phase(self._episode)
+        for phase in range(1, len(self._changing.order)):
+            entered = (after == phase) & (before != phase)
+            if bool(entered.any()):
+                self._engine.set_tasks(self._changing.part(self.tasks, phase), entered)
+        return after != before
+
+
+@final
+class ChangingEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """One environment of the family that counts its resets and changes its task when it is time."""
+
+    def __init__(self, env: "gymnasium.Env[Any, Any]", distribution: ChangingTasks, task: Tasks | None) -> None:
+        RecordConstructorArgs.__init__(self, _disable_deepcopy=True, distribution=distribution, task=task)
+        gymnasium.Wrapper.__init__(self, env)
+        self._changing = distribution
+        self.task = task  # None: drawn at every reset that names none
+        self._fixed = task is not None
+        self._generator = torch.Generator()
+        self._episode = -1
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        options = dict(options or {})
+        if seed is not None:
+            self._generator.manual_seed(seed)
+        if options.get("task") is not None:
+            self.task, self._fixed, self._episode = as_task(self._changing, options["task"]), True, -1
+        elif not self._fixed:
+            self.task, self._episode = self._changing.sample(1, self._generator), -1
+        assert self.task is not None
+        self._episode += 1
+        phase = int(self._changing.phase(torch.tensor(self._episode)))
+        part = self._changing.part(self.task, phase)
+        options["task"] = {name: x[0].numpy() for name, x in part.parameters.items()}
+        return self.env.reset(seed=seed, options=options)

@@ -1,0 +1,180 @@
+"""The engine for vector environments that others wrote, in any of gymnasium's conventions of automatic resets."""
+
+from collections.abc import Callable
+from typing import Any, final
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
+from torch import Tensor
+
+from metarl.tasks.batch import Tasks
+from metarl.tasks.distribution import Step, TaskDistribution, TaskVectorEnv
+
+VectorEnv = gymnasium.vector.VectorEnv[Any, Any, Any]
+
+
+ApplyTasks = Callable[[VectorEnv, dict[str, np.ndarray]], None]
+
+
+TRIES = 5  # steps after which an environment should have left its first observation
+
+
+@final
+class SimulatorVectorEnv(TaskVectorEnv):
+    """Puts tasks into a vector environment, and ends and restarts episodes in the same step whatever its convention.
+
+    Tasks that were set begin with the next `reset` of their slot, or with its next episode unless the simulator resets
+    itself (SAME_STEP). Raises ValueError, naming slot and task, where an observation or reward is not finite.
+    """
+
+    def __init__(
+        self,
+        distribution: TaskDistribution,
+        envs: VectorEnv,
+        apply: ApplyTasks,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__(distribution, envs.num_envs, device)
+        self._envs = envs
+        self._apply = apply
+        self._mode = autoreset_mode(envs)
+        self._now: Tasks | None = None  # what the simulator has: tasks wait for the reset of their slot
+        self._observation: np.ndarray = np.zeros(self.observation_space.shape or (), self.observation_space.dtype)
+        self._elapsed: np.ndarray = np.zeros(self.num_envs, np.int64)
+
+    def set_tasks(self, tasks: Tasks, mask: Tensor | None = None) -> None:
+        self.check_tasks(tasks)
+        tasks = tasks.to(self.device)
+        self._tasks = tasks if mask is None or self._tasks is None else tasks.where(mask.to(self.device), self._tasks)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
+        mask = (options or {}).get("reset_mask")
+        if self._now is None:
+            seed, mask = seed or 0, None
+        chosen = np.ones(self.num_envs, bool) if mask is None else torch.as_tensor(mask).cpu().numpy()
+        if chosen.any():
+            self._restart(chosen, seed)
+        return self._tensor(self._observation), {}
+
+    def step(self, actions: Tensor) -> Step:
+        self.check_actions(actions)
+        if self._now is None:
+            raise RuntimeError("call reset before step")
+        observation, reward, terminated, truncated, infos = self._envs.step(self._actions(actions))
+        self._elapsed += 1
+        terminated = np.array(terminated, bool)
+        own_end = terminated | np.asarray(truncated, bool)
+        done = own_end | (self._elapsed >= self.distribution.horizon)
+        same_step = self._mode == AutoresetMode.SAME_STEP
+        self._observation = self._plain(observation)
+        final_obs = self._final(infos, own_end) if same_step else self._observation.copy()
+        success = _success(infos, own_end if same_step else np.zeros_like(own_end))
+        reward = np.array(reward, np.float32)
+        self._check(reward, final_obs)
+        self._elapsed[done] = 0
+        to_reset = done & ~own_end if same_step else done
+        if to_reset.any():
+            self._restart(to_reset)
+        info = {"final_obs": self._tensor(final_obs), "_final_obs": self._tensor(done)}
+        if (success >= 0).any():
+            info |= {"success": self._tensor(success == 1), "_success": self._tensor(success >= 0)}
+        ends = (self._tensor(terminated), self._tensor(done & ~terminated))
+        return self._tensor(self._observation), self._tensor(reward), *ends, info
+
+    def close_extras(self, **kwargs: Any) -> None:
+        self._envs.close()
+
+    def _restart(self, mask: np.ndarray, seed: int | None = None) -> None:
+        """Reset the slots in the mask, in the tasks that are set for them."""
+        tasks = self.tasks.to("cpu")
+        self._now = tasks if self._now is None else tasks.where(torch.from_numpy(mask), self._now)
+        self._apply(self._envs, {name: values.numpy().copy() for name, values in self._now.parameters.items()})
+        seed = None if seed is None else seed % 2**31  # some simulators take 32 bits only
+        options = None if mask.all() else {"reset_mask": mask.copy()}
+        first = self._plain(self._envs.reset(seed=seed, options=options)[0])
+        self._observation = np.where(mask.reshape(-1, *[1] * (first.ndim - 1)), first, self._observation)
+        self._elapsed[mask] = 0
+
+    def _actions(self, actions: Tensor) -> np.ndarray:
+        space = self._envs.single_action_space
+        array = actions.cpu().numpy()
+        if isinstance(space, spaces.Box):
+            array = np.clip(array.astype(space.dtype), space.low, space.high)
+        return np.array(array + getattr(space, "start", 0), space.dtype)
+
+    def _plain(self, observation: Any) -> np.ndarray:
+        """A copy of observations as the family has them: float32, uint8 images, integers from 0."""
+        array = np.asarray(observation) - getattr(self._envs.single_observation_space, "start", 0)
+        expected = self.observation_space.shape
+        if array.shape != expected:
+            raise ValueError(f"{self.distribution.name} gave observations of shape {array.shape}, not {expected}")
+        return np.array(array, self.observation_space.dtype)
+
+    def _final(self, infos: dict[str, Any], done: np.ndarray) -> np.ndarray:
+        """The last observations of the episodes that ended, where they differ from those that `step` returned."""
+        final: np.ndarray = self._observation.copy()
+        if done.any() and "final_obs" not in infos:
+            raise ValueError(
+                f"{self.distribution.name}: an episode ended in SAME_STEP mode, without final_obs in the info"
+            )
+        start = getattr(self._envs.single_observation_space, "start", 0)
+        for slot in np.flatnonzero(done):
+            final[slot] = np.asarray(infos["final_obs"][slot]) - start
+        return final
+
+    def _check(self, reward: np.ndarray, observation: np.ndarray) -> None:
+        for what, values in (("reward", reward), ("observation", observation)):
+            finite = np.isfinite(values).reshape(self.num_envs, -1).all(1)
+            if not finite.all():
+                slot = int(finite.argmin())
+                task = self._now[slot].to_json() if self._now is not None else None
+                raise ValueError(
+                    f"environment {slot} of {self.distribution.name} gave {what} {values[slot].tolist()} "
+                    f"at step {self._elapsed[slot]} of the episode, in the task {task}"
+                )
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.tensor(array, device=self.device)  # a copy: whoever has it may keep it
+
+
+def autoreset_mode(envs: VectorEnv) -> AutoresetMode:
+    """The convention that a vector environment says it has; ValueError if it says none."""
+    modes = ", ".join(f"AutoresetMode.{mode.name}" for mode in AutoresetMode)
+    if "autoreset_mode" not in envs.metadata:
+        raise ValueError(f'the vector environment must say metadata["autoreset_mode"], one of {modes}')
+    try:
+        return AutoresetMode(envs.metadata["autoreset_mode"])
+    except ValueError:
+        raise ValueError(f'metadata["autoreset_mode"] must be one of {modes}, got {envs.metadata}') from None
+
+
+def check_reset_mask(envs: VectorEnv) -> None:
+    """ValueError if a masked reset of the first of two environments moves the second, as far as that can be seen."""
+    autoreset_mode(envs)
+    envs.action_space.seed(0)
+    first = np.array(envs.reset(seed=0)[0])
+    for _ in range(TRIES):
+        before, _, terminated, truncated, _ = envs.step(envs.action_space.sample())
+        before = np.array(before)
+        if np.any(terminated) or np.any(truncated) or not np.array_equal(before[1], first[1]):
+            break
+    after = envs.reset(options={"reset_mask": np.array([True, False])})[0]
+    if not np.array_equal(np.array(after)[1], before[1]):
+        raise ValueError(
+            "reset(options={'reset_mask': mask}) must reset the environments in the mask and leave the others where "
+            "they are, as gymnasium's SyncVectorEnv and AsyncVectorEnv do; this one reset the others, too"
+        )
+
+
+def _success(infos: dict[str, Any], ended: np.ndarray) -> np.ndarray:
+    """[num_envs] 1 or 0, and -1 where nothing is said; of the slots that `ended` it is said in `final_info`."""
+    found = np.full(len(ended), -1)
+    for source, slots in ((infos, ~ended), (infos.get("final_info", {}), ended)):
+        name = next((name for name in ("success", "is_success") if name in source), None)
+        if name is not None:
+            slots = slots & np.asarray(source.get(f"_{name}", True), bool)
+            found[slots] = np.asarray(source[name])[slots].astype(bool)
+    return found

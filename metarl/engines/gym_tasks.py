@@ -1,0 +1,238 @@
+"""Any gymnasium environment as a task distribution."""
+
+import copy
+import functools
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, final, get_args
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.wrappers import TimeLimit
+
+from metarl.engines.gym_attributes import require_attributes, set_attributes
+from metarl.engines.gym_env import Apply, Parameters, TaskEnv
+from metarl.engines.gym_vector import GymVectorEnv
+from metarl.spaces import plain_space
+from metarl.tasks.batch import Tasks
+from metarl.tasks.distribution import as_task
+from metarl.tasks.prior_tasks import Draw, MakeExpert, PriorTasks, Range
+
+Make = str | Callable[..., "gymnasium.Env[Any, Any]"]
+
+
+Channel = Literal["reset_options", "attributes", "kwargs"]
+
+
+def from_gym(
+    make: Make,
+    tasks: Mapping[str, Range],
+    *,
+    apply: Channel | Apply = "attributes",
+    name: str | None = None,
+    **options: Any,
+) -> "GymTasks":
+    """A family of tasks made from an unmodified gymnasium environment; `options` are further fields of `GymTasks`.
+
+    >>> cartpoles = from_gym("CartPole-v1", tasks={"length": (0.25, 1.5), "masspole": (0.05, 0.5)})
+    >>> cartpoles.name, cartpoles.horizon
+    ('cartpole-length-masspole-v1', 500)
+
+    The task parameters are attributes of `env.unwrapped` unless `apply` says otherwise. Without a `name` the family is
+    named after the environment and what varies.
+    """
+    base = make if isinstance(make, str) else getattr(make, "__name__", type(make).__name__)
+    words = re.sub(r"[^a-z0-9]+", "-", "-".join([re.sub(r"-v\d+$", "", base.split("/")[-1]), *tasks]).lower())
+    return GymTasks(name or f"{words.strip('-')}-v1", make, tasks, apply=apply, **options)
+
+
+@final
+@dataclass(frozen=True)
+class GymTasks(PriorTasks):
+    """A family of tasks made from an unmodified gymnasium environment and the ranges of its parameters.
+
+    >>> def set_physics(env, task):
+    ...     env.unwrapped.m, env.unwrapped.l = task["mass"], task["length"]
+    >>> pendulum = GymTasks(
+    ...     "pendulum-physics-v1",
+    ...     make="Pendulum-v1",
+    ...     parameters={"mass": (0.5, 1.5), "length": (0.5, 1.5)},
+    ...     ood={"mass": (1.5, 3.0)},
+    ...     apply=set_physics,
+    ... )
+    >>> pendulum.horizon, pendulum.splits
+    (200, ('train', 'test', 'ood'))
+
+    A task goes into the environment by the channel that `apply` names. Tasks are uniform over the ranges, train and
+    test drawn from streams apart, unless a prior of `metarl.priors` or `draw` says otherwise. An environment that draws
+    its own task at every reset needs one of these channels, or it is no family.
+
+    Anyone can plug in such a family by its place, without registering it: with the lines above in
+    `my_package/my_module.py`, `metarl.make("my_package.my_module:pendulum")` and `metarl check
+    my_package.my_module:pendulum` find it.
+
+    Raises ValueError where the spaces are not Box, Discrete or MultiDiscrete, a range is empty or unbounded, or an
+    episode has no time limit.
+    """
+
+    family: str
+    """The versioned name, such as `pendulum-physics-v1`: change it when the meaning changes."""
+    make: Make
+    """An id known to gymnasium, or a function that returns a new environment (called with render_mode= to render)."""
+    parameters: Mapping[str, Range]
+    """The prior of each task parameter: (low, high) for a number, a Box for an array, or one of `metarl.priors`."""
+    test: Mapping[str, Range] | None = None
+    """(low, high), or a prior, of the parameters that differ in test tasks; None: the same priors, other draws."""
+    ood: Mapping[str, Range] | None = None
+    """The same out of distribution; None: there is no such split."""
+    apply: Channel | Apply = "reset_options"
+    """How a task gets into the environment: `reset(options={"task": {"mass": .7}})`, attributes of `env.unwrapped` set
+    before each reset, keyword arguments of a new environment, or a function `apply(env, task)` called before each reset
+    (numbers and arrays by name), which may return another environment to take the place of `env`."""
+    draw: Draw | None = None
+    """Draws values [num_tasks, ...] by name from (split, num_tasks, numpy generator) in place of uniform draws."""
+    steps: int | None = None
+    """The horizon; None: the environment's own time limit."""
+    num_episodes: int = 3
+    """Episodes in a trial."""
+    share_tasks: bool = False
+    """Whether test tasks may be training tasks, because there are so few."""
+    show_tasks: bool = False
+    """Whether observations depend on the task by design: levels with walls to see, objects that start elsewhere."""
+    workers: int = 0
+    """Worker processes of a vector environment; 0: none, the environments are stepped in this process."""
+    timeout: float | None = 60.0
+    """Seconds that a worker may take to step or reset its environments once before it counts as hanging; None: any."""
+    make_expert: MakeExpert | None = None
+    """Makes the family's expert, a PrivilegedPolicy, from (num_tasks, device); None: no expert is known."""
+
+    def __post_init__(self) -> None:
+        if self.num_episodes < 1 or self.workers < 0 or (self.steps is not None and self.steps < 1):
+            raise ValueError(
+                f"{self.family}: need num_episodes >= 1, workers >= 0 and steps >= 1, "
+                f"got {self.num_episodes}, {self.workers} and {self.steps}"
+            )
+        if self.timeout is not None and not self.timeout > 0:
+            raise ValueError(f"{self.family}: timeout must be positive, or None, got {self.timeout}")
+        if not callable(self.apply) and self.apply not in get_args(Channel):
+            raise ValueError(
+                f"{self.family}: apply must be a function or one of {', '.join(get_args(Channel))}, got {self.apply!r}"
+            )
+        _ = self.task_space, self._face
+        super().__post_init__()
+
+    __hash__ = PriorTasks.__hash__  # else the dataclass makes one of its own, of mappings that have none
+
+    @property
+    def observations_show_tasks(self) -> bool:  # type: ignore[override]
+        return self.show_tasks
+
+    @property
+    def observation_space(self) -> spaces.Space[Any]:
+        return copy.deepcopy(self._face.observation_space)
+
+    @property
+    def action_space(self) -> spaces.Space[Any]:
+        return copy.deepcopy(self._face.action_space)
+
+    @property
+    def horizon(self) -> int:
+        return self._face.horizon
+
+    def vector_env(self, num_envs: int, device: torch.device | str = "cpu") -> GymVectorEnv:
+        return GymVectorEnv(self, num_envs, device, self.workers, self.timeout)
+
+    def env(self, task: Tasks | None = None, render_mode: str | None = None) -> TaskEnv:
+        build = functools.partial(_make, self.make, render_mode, self.steps)
+        env = build(**_arguments(self._lows))
+        return TaskEnv(env, self, None if task is None else as_task(self, task), self._put(build))
+
+    def _put(self, build: Callable[..., "gymnasium.Env[Any, Any]"]) -> Apply | None:
+        """What puts a task into an environment before a reset; None: the reset's options do."""
+        if callable(self.apply):
+            return self.apply
+        return {"reset_options": None, "attributes": set_attributes, "kwargs": _Rebuild(build)}[self.apply]
+
+    @property
+    def _lows(self) -> tuple[tuple[str, Any], ...]:
+        """Arguments for an environment before its first task, where tasks are keyword arguments: hashable."""
+        if self.apply != "kwargs":
+            return ()
+        return tuple((name, _hashable(self._prior(name, "train").space.low.tolist())) for name in self.parameters)
+
+    @property
+    def _face(self) -> "Face":
+        attributes = tuple(self.parameters) if self.apply == "attributes" else ()
+        return _face(self.family, self.make, self.steps, attributes, self._lows)
+
+
+@final
+class _Rebuild:
+    """Puts an environment built with a task's keyword arguments in the place of one in another task."""
+
+    def __init__(self, build: Callable[..., "gymnasium.Env[Any, Any]"]) -> None:
+        self._build = build
+        self._task: Parameters | None = None
+
+    def __call__(self, env: "gymnasium.Env[Any, Any]", task: Parameters) -> "gymnasium.Env[Any, Any] | None":
+        if self._task is not None and all(np.array_equal(value, self._task[name]) for name, value in task.items()):
+            return None
+        env.close()
+        self._task = task
+        return self._build(**task)
+
+
+class Face(NamedTuple):
+    """What a family takes from one of its environments."""
+
+    observation_space: spaces.Space[Any]
+    action_space: spaces.Space[Any]
+    horizon: int
+
+
+@functools.lru_cache(maxsize=64)  # splits are copies of a family: the environment is opened once for all of them
+def _face(family: str, make: Make, steps: int | None, attributes: tuple[str, ...], lows: tuple[Any, ...]) -> Face:
+    try:
+        env = _make(make, None, steps, **_arguments(lows))
+    except Exception as error:
+        raise ValueError(f"{family}: the environment cannot be made: {type(error).__name__}: {error}") from error
+    try:
+        require_attributes(env, attributes)
+        observation_space = plain_space(env.observation_space, "observation")
+        action_space = plain_space(env.action_space, "action")
+        horizon = steps or _time_limit(env)
+        if horizon is None:
+            raise ValueError("the environment has no time limit: give steps=...")
+        return Face(observation_space, action_space, horizon)
+    except ValueError as error:
+        raise ValueError(f"{family}: {error}") from error
+    finally:
+        env.close()
+
+
+def _make(make: Make, render_mode: str | None, steps: int | None, **arguments: Any) -> "gymnasium.Env[Any, Any]":
+    if isinstance(make, str):
+        return gymnasium.make(
+            make, render_mode=render_mode, max_episode_steps=steps, disable_env_checker=True, **arguments
+        )
+    env = make(**arguments) if render_mode is None else make(render_mode=render_mode, **arguments)
+    return env if steps is None else TimeLimit(env, steps)
+
+
+def _time_limit(env: "gymnasium.Env[Any, Any]") -> int | None:
+    """Steps after which an environment truncates, by its spec or, where it was never registered, by its TimeLimit."""
+    if env.spec is not None:
+        return env.spec.max_episode_steps
+    return env.get_wrapper_attr("_max_episode_steps") if env.has_wrapper_attr("_max_episode_steps") else None
+
+
+def _arguments(lows: tuple[tuple[str, Any], ...]) -> Parameters:
+    return {name: np.asarray(low) if isinstance(low, tuple) else low for name, low in lows}
+
+
+def _hashable(values: Any) -> Any:
+    """Nested lists as nested tuples."""
+    return tuple(map(_hashable, values)) if isinstance(values, list) else values

@@ -1,0 +1,69 @@
+"""Task distributions over MuJoCo models."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from metarl.engines.mujoco_dynamics import MujocoDynamics
+from metarl.engines.mujoco_vector import MujocoEnv, MujocoVectorEnv
+from metarl.priors import Prior, union
+from metarl.tasks.batch import Tasks
+
+
+@dataclass(frozen=True)
+class MujocoTasks(MujocoDynamics):
+    """A family on a MuJoCo model, such as one of gymnasium's robots, all environments of a batch stepped at once.
+
+    Subclasses say what is seen, paid and varied, in functions of all simulations together, in float64 numpy. States
+    equal those of gymnasium's v5 environments bit for bit, from the same seeds and actions.
+
+    Raises ImportError that names the extra where mujoco is not installed.
+    """
+
+    num_episodes: int = 2
+    """Episodes in a trial."""
+
+    def __post_init__(self) -> None:
+        if self.num_episodes < 1:
+            raise ValueError(f"need num_episodes >= 1, got {self.num_episodes}")
+        _ = self.model
+        super().__post_init__()
+
+    @abstractmethod
+    def priors(self, split: str) -> Mapping[str, Prior]:
+        """What each task parameter is drawn from."""
+
+    @property
+    @final
+    def task_space(self) -> spaces.Dict:
+        first, *others = (self.priors(split) for split in self.splits)
+        boxes = {name: prior.space for name, prior in first.items()}
+        for priors in others:
+            boxes = {name: union(box, priors[name].space) for name, box in boxes.items()}
+        return spaces.Dict(dict(boxes))
+
+    @property
+    @final
+    def episodes(self) -> int:
+        return self.num_episodes
+
+    @final
+    def vector_env(self, num_envs: int, device: torch.device | str = "cpu") -> MujocoVectorEnv:
+        return MujocoVectorEnv(self, num_envs, device)
+
+    @final
+    def env(self, task: Tasks | None = None, render_mode: str | None = None) -> MujocoEnv:
+        return MujocoEnv(self, task, render_mode)
+
+    @final
+    def _draw(self, num_tasks: int, generator: torch.Generator) -> dict[str, Tensor]:
+        drawn = {}
+        for name, prior in self.priors(self.split_name).items():
+            low, high = self._interval(name, prior.space.low, prior.space.high)
+            drawn[name] = prior.draw(num_tasks, low, high, generator)
+        return drawn

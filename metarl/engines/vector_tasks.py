@@ -1,0 +1,137 @@
+"""Any vector environment of gymnasium as a task distribution: for simulators that step a whole batch themselves."""
+
+import copy
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, final
+
+import gymnasium
+import torch
+from gymnasium import spaces
+
+from metarl.engines.external_vector import ApplyTasks, SimulatorVectorEnv, check_reset_mask
+from metarl.engines.single_env import SlotEnv
+from metarl.spaces import plain_space
+from metarl.tasks.batch import Tasks
+from metarl.tasks.prior_tasks import Draw, MakeExpert, PriorTasks, Range
+
+MakeVector = Callable[[int], "gymnasium.vector.VectorEnv[Any, Any, Any]"]
+
+
+@final
+@dataclass(frozen=True)
+class VectorTasks(PriorTasks):
+    """A family of tasks made from a vector environment that gymnasium or a simulator of your own provides.
+
+    >>> def make(num_envs):
+    ...     return gymnasium.make_vec("Pendulum-v1", num_envs=num_envs, vectorization_mode="sync")
+    >>> def set_gravity(envs, tasks):
+    ...     envs.set_attr("g", tasks["gravity"].tolist())
+    >>> pendulums = VectorTasks("pendulum-gravity-v1", make, {"gravity": (5.0, 15.0)}, apply=set_gravity)
+    >>> pendulums.horizon
+    200
+
+    Its `metadata["autoreset_mode"]` may be any of gymnasium's. In NEXT_STEP and DISABLED the environments whose episode
+    ended are reset in the same step, by `reset(options={"reset_mask": mask})`, so that the step which only resets never
+    appears; in SAME_STEP they reset themselves and tell their last observation in `infos["final_obs"]`. All three need
+    that masked reset for new tasks, as gymnasium's SyncVectorEnv and AsyncVectorEnv have it.
+
+    Raises ValueError where the spaces are not Box, Discrete or MultiDiscrete, a range is empty or unbounded, an episode
+    has no time limit, the mode is not said or a masked reset resets the others, too.
+    """
+
+    family: str
+    """The versioned name, such as `pendulum-gravity-v1`: change it when the meaning changes."""
+    make: MakeVector
+    """Makes a vector environment of so many environments."""
+    parameters: Mapping[str, Range]
+    """The prior of each task parameter: (low, high) for a number, a Box for an array, or one of `metarl.priors`."""
+    apply: ApplyTasks
+    """`apply(envs, tasks)` puts the tasks, arrays `[num_envs, ...]` by name, into the environments; before resets."""
+    test: Mapping[str, Range] | None = None
+    """(low, high), or a prior, of the parameters that differ in test tasks; None: the same priors, other draws."""
+    ood: Mapping[str, Range] | None = None
+    """The same out of distribution; None: there is no such split."""
+    draw: Draw | None = None
+    """Draws values [num_tasks, ...] by name from (split, num_tasks, numpy generator) in place of uniform draws."""
+    steps: int | None = None
+    """The horizon; None: the environments' own time limit, by their spec."""
+    num_episodes: int = 3
+    """Episodes in a trial."""
+    share_tasks: bool = False
+    """Whether test tasks may be training tasks, because there are so few."""
+    make_expert: MakeExpert | None = None
+    """Makes the family's expert, a PrivilegedPolicy, from (num_tasks, device); None: no expert is known."""
+
+    def __post_init__(self) -> None:
+        if self.num_episodes < 1 or (self.steps is not None and self.steps < 1):
+            raise ValueError(
+                f"{self.family}: need num_episodes >= 1 and steps >= 1, got {self.num_episodes} and {self.steps}"
+            )
+        _ = self.task_space, self._face
+        super().__post_init__()
+
+    __hash__ = PriorTasks.__hash__  # else the dataclass makes one of its own, of mappings that have none
+
+    @property
+    def observation_space(self) -> spaces.Space[Any]:
+        return copy.deepcopy(self._face.observation_space)
+
+    @property
+    def action_space(self) -> spaces.Space[Any]:
+        return copy.deepcopy(self._face.action_space)
+
+    @property
+    def horizon(self) -> int:
+        return self._face.horizon
+
+    def vector_env(self, num_envs: int, device: torch.device | str = "cpu") -> SimulatorVectorEnv:
+        return SimulatorVectorEnv(self, self.make(num_envs), self.apply, device)
+
+    def env(self, task: Tasks | None = None, render_mode: str | None = None) -> SlotEnv:
+        """A batch of one as an ordinary environment; ValueError if a picture of it is asked for."""
+        if render_mode is not None:
+            raise ValueError(f"{self.family} is a vector environment and draws no pictures")
+        return SlotEnv(self, task)
+
+    @property
+    def _face(self) -> "Face":
+        return _face(self.family, self.make, self.steps)
+
+
+class Face(NamedTuple):
+    """What a family takes from one of its vector environments."""
+
+    observation_space: spaces.Space[Any]
+    action_space: spaces.Space[Any]
+    horizon: int
+
+
+@functools.lru_cache(maxsize=64)
+def _face(family: str, make: MakeVector, steps: int | None) -> Face:
+    try:
+        envs = make(2)
+        try:
+            face = _look(envs, steps)
+            check_reset_mask(envs)
+            return face
+        finally:
+            envs.close()
+    except ValueError as error:
+        raise ValueError(f"{family}: {error}") from error
+    except Exception as error:
+        raise ValueError(f"{family}: two environments cannot be tried: {type(error).__name__}: {error}") from error
+
+
+def _look(envs: "gymnasium.vector.VectorEnv[Any, Any, Any]", steps: int | None) -> Face:
+    horizon = steps or (envs.spec.max_episode_steps if envs.spec is not None else None)
+    if horizon is None:
+        raise ValueError("the environments have no time limit: give steps=...")
+    space, actions = envs.single_observation_space, envs.single_action_space
+    observation_space, action_space = plain_space(space, "observation"), plain_space(actions, "action")
+    if observation_space.shape != space.shape:
+        raise ValueError(f"observations of {space} must become vectors: gymnasium.wrappers.vector.FlattenObservation")
+    if action_space.shape != actions.shape:
+        raise ValueError(f"actions of {actions} have no axis: let the environments take a Box of shape (1,)")
+    return Face(observation_space, action_space, horizon)

@@ -1,0 +1,128 @@
+"""An object that lives in a process of its own; one that dies or hangs ends in an error, never in a hang here."""
+
+import contextlib
+import multiprocessing
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing import connection
+from typing import Any, final
+
+import torch
+from gymnasium.vector.utils import CloudpickleWrapper
+
+FAREWELL_S = 2.0  # how long a worker may take to close before it is terminated
+
+
+START_S = 60.0  # how long it may take to start, at least: imports alone take seconds
+
+
+class WorkerLost(RuntimeError):
+    """A worker died, or took longer than it may; the text says which, in what, and how."""
+
+
+@final
+class Worker:
+    """Builds an object in a new process and calls its methods there, one at a time.
+
+    `send` returns at once, so that several workers run side by side; `receive` waits for the result (the first one
+    says that the object was built). ValueError comes back as ValueError and everything else as RuntimeError, with the
+    worker's traceback in the text; WorkerLost where the process died, or took longer than `timeout` seconds for a call
+    (None: it may take for ever), which is the end of it. Processes are spawned: threads survive no fork.
+    """
+
+    def __init__(self, build: Callable[[], Any], label: str, timeout: float | None = None) -> None:
+        self.label = label
+        self._timeout = timeout
+        self._called, self._since = "starting", time.monotonic()
+        self._dismissed: float | None = None
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs,), daemon=True, name=label)
+        self._process.start()
+        theirs.close()  # so that the end of the process closes the pipe
+        with contextlib.suppress(OSError):  # a process that died already: receive tells why
+            self._pipe.send(CloudpickleWrapper(build))
+
+    def send(self, method: str, *arguments: Any) -> None:
+        """Start `object.method(*arguments)` in the worker."""
+        self._called, self._since = method, time.monotonic()
+        with contextlib.suppress(OSError):
+            self._pipe.send((method, arguments))
+
+    def receive(self) -> Any:
+        """The result of the last call."""
+        if not connection.wait([self._pipe, self._process.sentinel], self._patience):
+            self._process.kill()
+            raise WorkerLost(
+                f"{self.label} gave no answer to {self._called!r} in {self._limit:g} seconds, which is its timeout"
+            )
+        try:
+            failure, result = self._pipe.recv()
+        except (EOFError, OSError):
+            raise WorkerLost(self._obituary()) from None
+        if failure is not None:
+            raise failure(f"{result}\n(in {self.label})")
+        return result
+
+    def dismiss(self) -> None:
+        """Ask the process to end; `close` sees to it. To end several, dismiss all of them first."""
+        if self._dismissed is None:
+            self._dismissed = time.monotonic()
+            with contextlib.suppress(OSError):
+                self._pipe.send(None)
+
+    def close(self) -> None:
+        """End the process, by force if it does not go by itself."""
+        self.dismiss()
+        self._process.join(max(0.0, (self._dismissed or 0.0) + FAREWELL_S - time.monotonic()))
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._pipe.close()
+
+    @property
+    def _limit(self) -> float | None:
+        """Seconds that the last call may take."""
+        if self._timeout is None or self._called != "starting":
+            return self._timeout
+        return max(self._timeout, START_S)
+
+    @property
+    def _patience(self) -> float | None:
+        """Seconds that are left of them."""
+        return None if self._limit is None else max(0.0, self._since + self._limit - time.monotonic())
+
+    def _obituary(self) -> str:
+        self._process.join(FAREWELL_S)
+        text = f"{self.label} died in {self._called!r} with exit code {self._process.exitcode}"
+        if self._called == "starting":
+            text += "; a script that starts workers needs `if __name__ == '__main__':` around what it runs"
+        return text
+
+
+def _serve(pipe: connection.Connection) -> None:
+    """The worker's loop: first the object, then calls until None or the end of the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it then closes its workers
+    torch.set_num_threads(1)
+    target: Any = None
+    with contextlib.suppress(EOFError, OSError):
+        target = _answer(pipe, lambda: pipe.recv()(), keep=True)
+        while target is not None and (call := pipe.recv()) is not None:
+            method, arguments = call
+            _answer(pipe, lambda: getattr(target, method)(*arguments))  # noqa: B023 - called at once
+    if hasattr(target, "close"):
+        target.close()
+
+
+def _answer(pipe: connection.Connection, function: Callable[[], Any], keep: bool = False) -> Any:
+    """Send what `function` returns or how it failed; with `keep` send only that it is done, and return the result."""
+    try:
+        result = function()
+    except Exception as error:
+        kind = ValueError if isinstance(error, ValueError) else RuntimeError
+        pipe.send((kind, f"{error}\n\n{traceback.format_exc()}"))
+        return None
+    pipe.send((None, None if keep else result))
+    return result

@@ -1,0 +1,151 @@
+"""One evaluator for every adaptive policy: whole trials on tasks it has not met."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from metarl import seeding
+from metarl.devices import out_of_memory_says
+from metarl.evaluation.results import Evaluation
+from metarl.tasks.distribution import TaskDistribution
+from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy
+from metarl.trials.player import Moment, play, trial_length
+
+MOST_TASK_VALUES = 1_000_000  # a result does not carry more task parameters than this: they can be drawn again
+
+
+def evaluate(
+    policy: AdaptivePolicy,
+    distribution: TaskDistribution,
+    num_tasks: int = 200,
+    num_episodes: int | None = None,
+    seed: int = 0,
+    progress: bool = False,
+    *,
+    name: str | None = None,
+) -> Evaluation:
+    """Let `policy` live through `num_tasks` trials of `num_episodes` episodes (default: the distribution's).
+
+    The tasks depend on the seed and the split only, so every policy meets the same ones. More tasks than the policy
+    has slots are met in several batches. `name` is the policy's name in tables (default: its class).
+    ValueError if the policy gives an impossible action, or the environment an observation or reward that is not finite.
+
+    >>> import metarl
+    >>> from metarl.evaluation.evaluate import evaluate
+    >>> class Up(AdaptivePolicy):
+    ...     def begin(self, mask=None): pass
+    ...     def act(self, observation): return torch.ones(self.num_tasks, dtype=torch.int64)
+    ...     def observe(self, transition): pass
+    >>> evaluate(Up(21), metarl.make("grid-navigation"), num_tasks=21).returns.shape
+    (21, 4)
+    """
+    episodes = trial_length(distribution, num_episodes)
+    tasks = distribution.sample(num_tasks, task_stream(seed, distribution))
+    tally = _Tally.zeros(num_tasks, episodes, episodes * distribution.horizon, policy.device)
+    env = distribution.vector_env(policy.num_tasks, policy.device)
+    batches = -(-num_tasks // policy.num_tasks)
+    bar = tqdm(total=batches * episodes * distribution.horizon, unit="step", disable=not progress)
+    try:
+        for batch, first in enumerate(range(0, num_tasks, policy.num_tasks)):
+            slots = torch.arange(first, first + policy.num_tasks)
+            env.set_tasks(tasks[slots % num_tasks])
+            slots = slots.to(policy.device)
+            env_seed = seeding.stream_seed(seed, "evaluation", "environment", batch)
+            with out_of_memory_says(f"give the policy fewer than {policy.num_tasks} tasks at once"):
+                for moment in play(policy, env, episodes, env_seed, first):
+                    tally.add(moment, slots)
+                    bar.update()
+    finally:
+        bar.close()
+        env.close()
+    values = sum(parameter.numel() for parameter in tasks.parameters.values())
+    return Evaluation(
+        distribution=distribution.name,
+        options=_options(distribution),
+        split=distribution.split_name,
+        policy=type(policy).__name__ if name is None else name,
+        seed=seed,
+        tasks=tasks.to_json() if values <= MOST_TASK_VALUES else None,
+        optimal=distribution.optimal_return(episodes),
+        privileged=isinstance(policy, PrivilegedPolicy),
+        **tally.arrays(),
+    )
+
+
+def task_stream(seed: int, distribution: TaskDistribution) -> torch.Generator:
+    """The stream that the evaluation with this seed draws its tasks from; training never uses it."""
+    return seeding.generator(seed, "evaluation", distribution.split_name)
+
+
+def _options(distribution: TaskDistribution) -> dict[str, Any]:
+    """The family's options, and the bounds of a narrowed prior."""
+    bounds = {name: [list(low), list(high)] for name, low, high in distribution.limits}
+    options = {name: _plain(value) for name, value in distribution.options.items()}
+    return {**options, **({"where": bounds} if bounds else {})}
+
+
+def _plain(value: Any) -> Any:
+    """What JSON holds of an option: numbers, texts and their containers as they are, other things by their names."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _plain(x) for name, x in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(x) for x in value]
+    return value.name if isinstance(value, TaskDistribution) else getattr(value, "__name__", repr(value))
+
+
+@final
+@dataclass(frozen=True)
+class _Tally:
+    """Sums on the policy's device; the last row and column take what does not count, so nothing is masked by hand."""
+
+    returns: Tensor  # [N + 1, K + 1]
+    steps: Tensor  # [N + 1, K + 1]
+    success: Tensor  # [N + 1, K + 1]
+    reports: Tensor  # [1] whether any step reported success
+    moments: Tensor  # [3, T] count, sum and sum of squares of the rewards at each step of the trial
+
+    @staticmethod
+    def zeros(num_tasks: int, num_episodes: int, num_steps: int, device: torch.device) -> "_Tally":
+        grid = torch.zeros(num_tasks + 1, num_episodes + 1, dtype=torch.float64, device=device)
+        moments = torch.zeros(3, num_steps, dtype=torch.float64, device=device)
+        return _Tally(grid, grid.clone(), grid.clone(), torch.zeros(1, dtype=torch.bool), moments)
+
+    def add(self, moment: Moment, task: Tensor) -> None:
+        """Count the step of the tasks numbered `task` [B]; numbers past the last task are padding."""
+        num_tasks, num_episodes = (size - 1 for size in self.returns.shape)
+        place = (task.clamp(max=num_tasks), moment.episode.clamp(max=num_episodes))
+        reward = moment.transition.reward.double()
+        counts = ((task < num_tasks) & (moment.episode < num_episodes)).double()
+        self.returns.index_put_(place, reward, accumulate=True)
+        self.steps.index_put_(place, torch.ones_like(reward), accumulate=True)
+        self.moments[:, moment.step] += torch.stack([counts, counts * reward, counts * reward**2]).sum(1)
+        if "success" in moment.info:
+            success = torch.as_tensor(moment.info["success"], device=reward.device).double()
+            self.success.index_put_(place, success, accumulate=True)
+            self.reports.fill_(True)
+
+    def arrays(self) -> dict[str, Any]:
+        """The array fields of an `Evaluation`."""
+        count, total, squares = self.moments[:, self.moments[0] > 0].cpu().numpy()
+        mean = total / count
+        variance = np.maximum(squares / count - mean**2, 0) * count / np.maximum(count - 1, 1)
+        return {
+            "returns": _counted(self.returns),
+            "steps": _counted(self.steps).astype(np.int64),
+            "success": _counted(self.success) > 0 if bool(self.reports) else None,
+            "step_rewards": mean,
+            "step_errors": np.sqrt(variance / count),
+            "step_counts": count.astype(np.int64),
+        }
+
+
+def _counted(grid: Tensor) -> NDArray[np.float64]:
+    return np.ascontiguousarray(grid[:-1, :-1].cpu().numpy())

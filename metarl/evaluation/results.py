@@ -1,0 +1,242 @@
+"""The result of an evaluation: returns of tasks by episodes, and what follows from them."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metarl.evaluation.formatting import aligned, number, shown_episodes
+from metarl.evaluation.statistics import Interval, bootstrap_interval
+from metarl.files import write_atomically
+from metarl.tasks.distribution import OptimalReturn
+
+FORMAT = 1  # of the JSON form
+
+
+ARRAYS = {
+    "returns": np.float64,
+    "steps": np.int64,
+    "success": np.bool_,
+    "step_rewards": np.float64,
+    "step_errors": np.float64,
+    "step_counts": np.int64,
+}
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """How one policy adapted to N tasks over the K episodes of a trial."""
+
+    distribution: str
+    options: Mapping[str, Any]  # of the distribution
+    split: str
+    policy: str
+    seed: int
+    returns: NDArray[np.float64]  # [N, K] undiscounted
+    steps: NDArray[np.int64]  # [N, K] environment steps that each episode took
+    success: NDArray[np.bool_] | None  # [N, K] success at any step of the episode, where the environment reports it
+    step_rewards: NDArray[np.float64]  # [T] mean reward at each step of the trial
+    step_errors: NDArray[np.float64]  # [T] its standard error over tasks
+    step_counts: NDArray[np.int64]  # [T] tasks whose trial lasted that long
+    tasks: Mapping[str, Any] | None  # parameters as plain lists; None where they were too many to keep
+    optimal: OptimalReturn | None
+    privileged: bool = False  # whether the policy was told the task: a limit, no competitor
+
+    def __post_init__(self) -> None:
+        shape = self.returns.shape
+        if len(shape) != 2 or 0 in shape:
+            raise ValueError(f"returns need shape [tasks, episodes], got {shape}")
+        for name, values in (("steps", self.steps), ("success", self.success)):
+            if values is not None and values.shape != shape:
+                raise ValueError(f"{name} needs the shape of returns, {shape}, got {values.shape}")
+
+    @property
+    def num_tasks(self) -> int:
+        return len(self.returns)
+
+    @property
+    def num_episodes(self) -> int:
+        return len(self.returns[0])
+
+    @property
+    def totals(self) -> NDArray[np.float64]:
+        """Return of each trial `[N]`."""
+        return np.asarray(self.returns.sum(1))
+
+    @property
+    def gains(self) -> NDArray[np.float64]:
+        """Last minus first episode of each trial `[N]`: what adaptation brought."""
+        return np.asarray(self.returns[:, -1] - self.returns[:, 0])
+
+    @property
+    def ended(self) -> NDArray[np.int64]:
+        """Steps of the trial `[N, K]` after which each episode had ended: what adaptation cost."""
+        return np.asarray(self.steps.cumsum(1))
+
+    @property
+    def regret(self) -> float | None:
+        """Optimal minus mean return of a trial; None where the optimum is unknown. Sampling may make it negative."""
+        return None if self.optimal is None else self.optimal.total - float(self.totals.mean())
+
+    def curve(self, confidence: float = 0.95) -> Interval:
+        """Mean return of each episode `[K]` with its bootstrap interval over tasks: the adaptation curve."""
+        return _interval(self.returns, confidence)
+
+    def success_curve(self, confidence: float = 0.95) -> Interval | None:
+        """Share of tasks `[K]` solved in each episode, with its interval."""
+        return None if self.success is None else _interval(self.success, confidence)
+
+    def success_after(self, adaptation_episodes: int) -> NDArray[np.float64]:
+        """Share of the episodes after the first `adaptation_episodes` that each task `[N]` was solved in, at any step.
+
+        ValueError if the environment reports no success, or no episode comes after those.
+        """
+        if self.success is None:
+            raise ValueError(f"{self.distribution} reports no success")
+        if not 0 <= adaptation_episodes < self.num_episodes:
+            raise ValueError(
+                f"none of the {self.num_episodes} episodes comes after {adaptation_episodes} of adaptation"
+            )
+        return np.asarray(self.success[:, adaptation_episodes:].mean(1))
+
+    def total(self, confidence: float = 0.95) -> Interval:
+        """Mean return of a trial with its bootstrap interval over tasks."""
+        return _interval(self.totals, confidence)
+
+    def gap(self, confidence: float = 0.95) -> Interval:
+        """Mean of `gains` with its bootstrap interval over tasks."""
+        return _interval(self.gains, confidence)
+
+    def regret_curve(self) -> NDArray[np.float64] | None:
+        """Optimal minus mean return of each episode `[K]`; None where the optimum is not known by episode."""
+        if self.optimal is None or self.optimal.per_episode is None:
+            return None
+        return np.asarray(np.asarray(self.optimal.per_episode) - self.returns.mean(0))
+
+    def table(self) -> str:
+        """The adaptation curve and its summary as aligned plain text."""
+        return adaptation_table([self])
+
+    def to_json(self) -> str:
+        """Everything as JSON text; numbers are kept exactly."""
+        fields: dict[str, Any] = {"format": FORMAT}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            fields[field.name] = value.tolist() if isinstance(value, np.ndarray) else value
+        fields["optimal"] = None if self.optimal is None else dataclasses.asdict(self.optimal)
+        return json.dumps(fields, allow_nan=False)
+
+    @staticmethod
+    def from_json(text: str) -> "Evaluation":
+        """The inverse of `to_json`. ValueError if the text is not an evaluation."""
+        try:
+            fields = json.loads(text)
+            version = fields.pop("format")
+            if version != FORMAT:
+                raise ValueError(f"format {version} was written by another version of metarl; this one reads {FORMAT}")
+            for name, dtype in ARRAYS.items():
+                fields[name] = None if fields[name] is None else np.asarray(fields[name], dtype)
+            fields["optimal"] = _optimal(fields["optimal"])
+            return Evaluation(**fields)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"not an evaluation written by metarl: {error}") from error
+
+    def save(self, path: str | Path) -> None:
+        """Write the JSON form; a reader never sees half a file."""
+        write_atomically(path, self.to_json())
+
+    @staticmethod
+    def load(path: str | Path) -> "Evaluation":
+        """Read what `save` wrote. ValueError naming the file if it is damaged."""
+        try:
+            return Evaluation.from_json(Path(path).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+def _interval(scores: NDArray[Any], confidence: float) -> Interval:
+    """Over tasks; the generator is fixed, so that the same result always shows the same interval."""
+    return bootstrap_interval([scores], np.random.default_rng(0), confidence=confidence)
+
+
+def _optimal(fields: dict[str, Any] | None) -> OptimalReturn | None:
+    if fields is None:
+        return None
+    per_episode = fields["per_episode"]
+    return OptimalReturn(**{**fields, "per_episode": None if per_episode is None else tuple(per_episode)})
+
+
+# options of a plugged-in family that say how it is made, not what its tasks are: its name stands for them
+WIRING = ("family", "make", "apply", "draw", "share_tasks", "show_tasks", "workers", "timeout")
+
+
+def adaptation_table(evaluations: Sequence[Evaluation]) -> str:
+    """Mean return of chosen episodes and of the whole trial, one policy a row, the optimum last."""
+    header, rows = adaptation_rows(evaluations)
+    return f"{describe(evaluations[0])}\n\n{aligned(header, rows)}"
+
+
+def adaptation_rows(evaluations: Sequence[Evaluation]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of the adaptation table. ValueError if the evaluations are not of the same trials."""
+    check_comparable(evaluations)
+    shown = shown_episodes(evaluations[0].num_episodes)
+    header = ["policy", *[f"ep {k + 1}" for k in shown], "trial ± s.e."]
+    optimal = evaluations[0].optimal
+    solved = any(evaluation.success is not None for evaluation in evaluations)
+    header += ["regret"] if optimal is not None else []
+    header += ["solved last"] if solved else []
+    rows = [_row(evaluation, shown, solved) for evaluation in evaluations]
+    if optimal is not None:
+        episodes = optimal.per_episode
+        cells = ["" if episodes is None else number(episodes[k]) for k in shown]
+        rows.append([f"optimum ({optimal.kind})", *cells, number(optimal.total, optimal.error), number(0.0)])
+        rows[-1] += [""] if solved else []
+    return header, rows
+
+
+def _row(evaluation: Evaluation, shown: list[int], solved: bool) -> list[str]:
+    means = evaluation.returns.mean(0)
+    totals = evaluation.totals
+    error = float(totals.std(ddof=1)) / len(totals) ** 0.5 if len(totals) > 1 else 0.0
+    name = evaluation.policy + (" (told the task)" if evaluation.privileged else "")
+    row = [name, *[number(means[k]) for k in shown], number(totals.mean(), error)]
+    if evaluation.regret is not None:
+        row.append("" if evaluation.privileged else number(evaluation.regret))
+    if solved:
+        row.append("" if evaluation.success is None else f"{evaluation.success[:, -1].mean():.1%}")
+    return row
+
+
+def describe(evaluation: Evaluation) -> str:
+    """One line: the distribution, its options, the split, how much was measured and with which seed."""
+    return f"{describe_trials(evaluation)} · {evaluation.num_tasks:,} tasks · seed {evaluation.seed}"
+
+
+def describe_trials(evaluation: Evaluation) -> str:
+    """One line for what all evaluations in a comparison share: distribution, options, split and episodes."""
+    told = {name: value for name, value in evaluation.options.items() if name not in WIRING and value is not None}
+    options = ", ".join(f"{name}={value}" for name, value in told.items())
+    family = evaluation.distribution + (f" ({options})" if options else "")
+    episodes = "1 episode" if evaluation.num_episodes == 1 else f"{evaluation.num_episodes} episodes"
+    return f"{family} · {evaluation.split} split · {episodes}"
+
+
+def check_comparable(evaluations: Sequence[Evaluation]) -> None:
+    """ValueError unless there are evaluations, and all are of the same distribution, split and number of episodes."""
+    if not evaluations:
+        raise ValueError("nothing to compare: no evaluations were given")
+    first, *others = ((_family(evaluation), evaluation.policy) for evaluation in evaluations)
+    for family, policy in others:
+        if family != first[0]:
+            raise ValueError(f"{first[1]} and {policy} cannot be compared: {first[0]} against {family}")
+
+
+def _family(evaluation: Evaluation) -> tuple[Any, ...]:
+    options = tuple(sorted((name, str(value)) for name, value in evaluation.options.items()))
+    return evaluation.distribution, options, evaluation.split, evaluation.num_episodes

@@ -1,0 +1,135 @@
+"""Returns, advantages and the linear baseline of separate episodes, fitted for each of N tasks anew.
+
+Shapes: N tasks, R rollouts, T steps, D features of an observation, F = 2 D + 4. Episodes follow each other along the
+steps; `done` is true at the last step of each, and `valid` says which steps count. ValueError, naming the
+arguments, where shapes differ.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from metarl.functional.returns import episode_gae, episode_returns, time_in_episode
+from metarl.functional.shapes import check_same_shape
+from metarl.spaces import channels_first, is_image, scaled_pixels
+
+RIDGE = 1e-5
+
+
+LARGEST_RIDGE = 1e5
+
+
+def linear_features(observation: Tensor, time: Tensor) -> Tensor:
+    """Features `[..., F]` of observations `[..., D]` at steps `time` [...] of their episodes, in float64.
+
+    The observation clipped to ±10, its square, t/100 and its second and third power, and 1 (Duan et al. 2016, arXiv
+    1604.06778).
+    """
+    check_same_shape(observation_entry=observation[..., 0], time=time)
+    x = observation.double().clamp(-10, 10)
+    t = time.double()[..., None] / 100
+    return torch.cat([x, x.square(), t, t.square(), t**3, torch.ones_like(t)], -1)
+
+
+def observation_features(observation: Tensor, space: spaces.Space[Any]) -> Tensor:
+    """Observations `[..., *shape]` as vectors `[..., D]`: a Box flattened, images coarse, discrete ones one-hot."""
+    if is_image(space):
+        return coarse(observation, space)
+    if isinstance(space, spaces.Box):
+        return observation.flatten(observation.dim() - len(space.shape))
+    if isinstance(space, spaces.Discrete):
+        return nn.functional.one_hot(observation - int(space.start), int(space.n)).float()
+    if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
+        shifted = (observation - torch.as_tensor(space.start, device=observation.device)).unbind(-1)
+        counts = space.nvec.tolist()
+        return torch.cat([nn.functional.one_hot(x, n) for x, n in zip(shifted, counts, strict=True)], -1).float()
+    raise TypeError(f"a linear baseline needs Box, Discrete or flat MultiDiscrete observations, got {space}")
+
+
+def fit_linear(features: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Ridge regression in each task: weights `[N, F]` from features `[N, ..., F]` and targets `[N, ...]`, in float64.
+
+    (X'X + ridge) w = X'y over valid steps; where the solution of a task is not finite its ridge is raised tenfold.
+    Raises ValueError naming a task whose features or targets are not finite.
+    """
+    check_same_shape(feature=features[..., 0], target=target, valid=valid)
+    x = torch.where(valid[..., None], features, 0.0).flatten(1, -2)
+    y = torch.where(valid, target, 0.0).double().flatten(1)[..., None]
+    gram, moment = x.mT @ x, x.mT @ y
+    ridge = torch.full_like(moment[:, :1], RIDGE)
+    weights = _solved(gram, moment, ridge)
+    while (broken := ~weights.isfinite().all(-1)).any() and ridge.max() < LARGEST_RIDGE:
+        ridge = torch.where(broken[:, None, None], 10 * ridge, ridge)
+        weights = torch.where(broken[:, None], _solved(gram, moment, ridge), weights)
+    if broken.any():
+        raise ValueError(f"task {int(broken.nonzero()[0])}: no linear baseline fits returns that are not finite")
+    return weights
+
+
+def linear_values(features: Tensor, weights: Tensor) -> Tensor:
+    """Predictions `[N, ...]` in float64 from features `[N, ..., F]` and each task's weights `[N, F]`."""
+    check_same_shape(features_of_a_task=features.flatten(1, -2)[:, 0], weights=weights)
+    return (features.flatten(1, -2) @ weights[..., None]).reshape(features.shape[:-1])
+
+
+def linear_advantages(
+    observation: Tensor, reward: Tensor, done: Tensor, valid: Tensor, discount: float, trace: float = 1.0
+) -> Tensor:
+    """Advantages `[N, R, T]` over a linear baseline fitted to the returns of the same task, of the type of `reward`.
+
+    `observation` [N, R, T, D]; the others [N, R, T]. Refitted with every call, so never older than the policy.
+    """
+    check_same_shape(observation_entry=observation[..., 0], reward=reward, done=done, valid=valid)
+    reward_t = torch.where(valid, reward, 0.0).double()
+    features = linear_features(observation, time_in_episode(done))
+    weights = fit_linear(features, episode_returns(reward_t, done, discount), valid)
+    return episode_gae(reward_t, linear_values(features, weights), done, discount, trace).to(reward.dtype)
+
+
+def normalised_in_tasks(advantage: Tensor, valid: Tensor) -> Tensor:
+    """`[N, ...]` shifted and scaled to mean 0 and standard deviation 1 over the valid steps of each task, 0 elsewhere.
+
+    Raises ValueError naming a task without valid steps.
+    """
+    centred, variance = _centred_in_tasks(advantage, valid)
+    return (centred / (variance.sqrt() + 1e-8)).view_as(advantage)
+
+
+def normalised_together(advantage: Tensor, valid: Tensor, mean: Callable[[Tensor], Tensor] = torch.mean) -> Tensor:
+    """`[N, ...]` shifted to mean 0 in each task, and all scaled alike, to variance 1 in the `mean` over tasks.
+
+    So a mean over tasks of what comes of it follows the mean of their returns, in which tasks that are solved hardly
+    count. Raises ValueError naming a task without valid steps.
+    """
+    centred, variance = _centred_in_tasks(advantage, valid)
+    return (centred / (mean(variance).sqrt() + 1e-8)).view_as(advantage)
+
+
+def _centred_in_tasks(advantage: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """`[N, steps]` less each task's mean over valid steps, 0 elsewhere, and the variances `[N, 1]`."""
+    check_same_shape(advantage=advantage, valid=valid)
+    counted, x = valid.flatten(1), torch.where(valid, advantage, 0.0).flatten(1)
+    count = counted.sum(1, keepdim=True)
+    if (count == 0).any():
+        raise ValueError(f"task {int((count == 0).nonzero()[0, 0])}: no step is valid")
+    centred = torch.where(counted, x - x.sum(1, keepdim=True) / count, 0.0)
+    return centred, centred.square().sum(1, keepdim=True) / count
+
+
+def _solved(gram: Tensor, moment: Tensor, ridge: Tensor) -> Tensor:
+    """Weights [N, F], nan in the tasks where the system is singular."""
+    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    weights, fault = torch.linalg.solve_ex(gram + ridge * eye, moment)
+    return torch.where(fault[:, None] == 0, weights.squeeze(-1), torch.nan)
+
+
+GRID = 4  # cells of a side in `coarse`
+
+
+def coarse(observation: Tensor, space: spaces.Box) -> Tensor:
+    """Brightness from 0 to 1 of 4 x 4 cells, `[..., 16]`: all that a linear baseline sees of images `[..., *shape]`."""
+    x = scaled_pixels(channels_first(observation, space), space).mean(-3)
+    return nn.functional.adaptive_avg_pool2d(x.reshape(-1, 1, *x.shape[-2:]), GRID).reshape(*x.shape[:-2], -1)

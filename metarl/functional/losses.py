@@ -1,0 +1,99 @@
+"""Policy-gradient surrogates of an inner loop: one value, but which derivatives are right differs.
+
+Each maximises E[sum_t A_t] and is returned as a loss, the mean over valid steps. All have the same first derivative
+where the policy is the one that sampled; a meta-gradient needs the second derivative too, since it differentiates
+the inner step. Tensors are `[..., T]`, episodes one after the other along the last axis; `valid` says which steps
+count, and those that do not may hold anything that is finite. ValueError, naming the arguments, where shapes differ.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from metarl.functional.returns import episode_cumsum
+from metarl.functional.shapes import check_same_shape
+
+
+def clipped_surrogate(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: float) -> Tensor:
+    """PPO's loss (Schulman et al. 2017, arXiv 1707.06347): - E[min(ratio A, clamp(ratio, 1 - clip, 1 + clip) A)]."""
+    check_same_shape(log_prob=log_prob, old_log_prob=old_log_prob, advantage=advantage)
+    ratio = (log_prob - old_log_prob).exp()
+    return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean()
+
+
+def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
+    """E[(prediction - target)²] / 2."""
+    check_same_shape(prediction=prediction, target=target)
+    return 0.5 * (prediction - target).square().mean()
+
+
+def approximate_kl(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
+    """E[ratio - 1 - log ratio], an estimate of KL(old || new) that is never negative (Schulman 2020)."""
+    check_same_shape(log_prob=log_prob, old_log_prob=old_log_prob)
+    log_ratio = log_prob - old_log_prob
+    return (log_ratio.exp() - 1 - log_ratio).mean()
+
+
+def mean_and_deviation(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of all elements."""
+    return x.mean(), x.std(correction=0)
+
+
+def normalised(x: Tensor, moments: Callable[[Tensor], tuple[Tensor, Tensor]] = mean_and_deviation) -> Tensor:
+    """`x` shifted and scaled to mean 0 and standard deviation 1 over all its elements, or by other `moments` of it."""
+    mean, deviation = moments(x)
+    return (x - mean) / (deviation + 1e-8)
+
+
+def log_likelihood(log_prob: Tensor, advantage: Tensor, valid: Tensor) -> Tensor:
+    """- E[log pi(a_t) A_t], plain REINFORCE: its second derivative is biased, so it is for first-order methods.
+
+    It lacks the dependence of the sampling distribution on the parameters (Foerster et al. 2018, arXiv 1802.05098).
+    """
+    check_same_shape(log_prob=log_prob, advantage=advantage, valid=valid)
+    return -valid_mean(log_prob * advantage, valid)
+
+
+def likelihood_ratio(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, valid: Tensor) -> Tensor:
+    """- E[pi(a_t) / pi_old(a_t) A_t], the low-variance curvature surrogate (ProMP, Rothfuss et al. 2019, 1810.06784).
+
+    `old_log_prob` is what was recorded while sampling. The second derivative leaves out how an action changes the
+    advantages of later ones: a little bias for much less variance than DiCE.
+    """
+    check_same_shape(log_prob=log_prob, old_log_prob=old_log_prob, advantage=advantage, valid=valid)
+    log_ratio = torch.where(valid, log_prob - old_log_prob, 0.0)  # first, so that what is not valid cannot overflow
+    return -valid_mean(log_ratio.exp() * advantage, valid)
+
+
+def clipped_likelihood_ratio(
+    log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: float, valid: Tensor
+) -> Tensor:
+    """`likelihood_ratio` with no gain beyond ratios of 1 ± `clip` (PPO, Schulman et al. 2017, arXiv 1707.06347)."""
+    check_same_shape(log_prob=log_prob, old_log_prob=old_log_prob, advantage=advantage, valid=valid)
+    ratio = torch.where(valid, log_prob - old_log_prob, 0.0).exp()
+    return -valid_mean(torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage), valid)
+
+
+def dice(log_prob: Tensor, advantage: Tensor, done: Tensor, valid: Tensor) -> Tensor:
+    """- E[(box(W_t) - box(W_{t-1})) A_t], W_t = sum of log pi(a_k) over steps k <= t of the same episode.
+
+    box(x) = exp(x - stop_gradient(x)) is 1 and gives its argument's derivatives of every order (DiCE, Foerster et al.
+    2018, arXiv 1802.05098; with advantages in place of rewards, Farquhar et al. 2019, arXiv 1909.10549). `done` is
+    true at the last step of each episode, so that no episode is credited for another. The value is always 0: only the
+    derivatives mean something.
+    """
+    check_same_shape(log_prob=log_prob, advantage=advantage, done=done, valid=valid)
+    counted = torch.where(valid, log_prob, 0.0)
+    upto = episode_cumsum(counted, done)
+    return -valid_mean((_box(upto) - _box(upto - counted)) * advantage, valid)
+
+
+def valid_mean(x: Tensor, valid: Tensor) -> Tensor:
+    """The mean of `x` over the steps where `valid`; nan if there is none."""
+    check_same_shape(x=x, valid=valid)
+    return torch.where(valid, x, 0.0).sum() / valid.sum()
+
+
+def _box(x: Tensor) -> Tensor:
+    return (x - x.detach()).exp()

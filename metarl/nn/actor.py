@@ -1,0 +1,83 @@
+"""The network of an in-context agent: encoder, memory and action head."""
+
+from typing import Any, final
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from metarl.nn.action_heads import action_head
+from metarl.nn.encoders import ContextEncoder
+from metarl.nn.layers import linear
+from metarl.nn.memory import Memory
+from metarl.nn.retrieval import Recall
+from metarl.nn.transformer import TransformerMemory
+from metarl.trials.context import Context
+from metarl.trials.trajectories import Trajectories
+
+
+@final
+class Actor(nn.Module):
+    """Context in, memory and action parameters out."""
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        recall: Recall | None,
+        memory: Memory,
+        width: int,
+    ) -> None:
+        super().__init__()
+        self.head = action_head(action_space)
+        self.encoder = ContextEncoder(observation_space, self.head, width)
+        self.recall = recall
+        self.memory = memory
+        self.output = linear(width, self.head.num_outputs, 0.01)
+
+    def forward(self, context: Context, past: Any = (None, None)) -> tuple[Tensor, Tensor, Any]:
+        """Memory [B, T, D], action parameters [B, T, P] and the past that a next segment reads."""
+        recalled, remembered = past
+        token = self.encoder(context)
+        if self.recall is not None:
+            token, recalled = self.recall(token, context, recalled)
+        memory, remembered = self.memory(token, remembered)
+        return memory, self.head(self.output(memory)), (recalled, remembered)
+
+    def initial_state(self, num_trials: int) -> Any:
+        """The state of trials that have seen nothing."""
+        cache = None if self.recall is None else self.recall.empty_cache(num_trials)
+        return cache, self.memory.initial_state(num_trials)
+
+    def step(self, context: Context, state: Any) -> tuple[Tensor, Any]:
+        """Action parameters [B, P] after one more step, and the state after it; may change the state in place."""
+        cache, remembered = state
+        token = self.encoder(context)
+        if self.recall is not None:
+            token = self.recall.step(token, context, cache)
+        memory, remembered = self.memory.step(token, remembered)
+        return self.head(self.output(memory)), (cache, remembered)
+
+    def reset(self, state: Any, mask: Tensor) -> Any:
+        """The state with the trials where `mask` [B] is true forgotten."""
+        cache, remembered = state
+        if cache is not None:
+            cache.reset(mask)
+        return cache, self.memory.reset(remembered, mask)
+
+    def update(self, trajectories: Trajectories) -> None:
+        """Count a batch of trials in the normalisation of observations and rewards."""
+        self.encoder.update(trajectories)
+        if self.recall is not None:
+            self.recall.update(trajectories)
+
+    @torch.no_grad()
+    def attention_weights(self, context: Context) -> Tensor | None:
+        """What each step of trials `[B, T]` reads `[B, layers, heads, T, T]`, recall first; None without attention."""
+        token, layers = self.encoder(context), []
+        if self.recall is not None:
+            layers.append(self.recall.weights(token, context)[:, None])
+            token, _ = self.recall(token, context)
+        if isinstance(self.memory, TransformerMemory):
+            layers.append(self.memory.attention_weights(token))
+        return torch.cat(layers, 1) if layers else None

@@ -1,0 +1,214 @@
+"""Causal multi-head attention with rotary positions and a key-value cache."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple, final
+
+import torch
+from torch import Tensor, nn
+
+from metarl.nn.layers import linear
+
+SMALLEST_CACHE = 16  # steps
+
+
+BLOCK = 256  # queries at a time where a trial is longer than the window: fewer waste less on keys out of reach
+
+
+@final
+@dataclass
+class KeyValueCache:
+    """Keys and values of the steps that each of B trials has seen, for one attention layer; updated in place.
+
+    Slot `step % capacity` holds a step, so a full cache is a ring: the sliding window. Each trial has its own length.
+    While all trials are in step (`lockstep` is their common length) the filled part is read without a mask.
+    """
+
+    keys: Tensor  # [B, H, C, E], rotated
+    values: Tensor  # [B, H, C, E]
+    lengths: Tensor  # [B] steps seen
+    lockstep: int | None
+    longest: int  # at least the largest of `lengths`, known on the host
+
+    @property
+    def capacity(self) -> int:
+        return self.keys.shape[2]
+
+    def append(self, key: Tensor, value: Tensor, window: int) -> None:
+        """Store one step's key and value `[B, H, E]`; grows by doubling until it holds `window` steps."""
+        key, value = key.to(self.keys.dtype), value.to(self.values.dtype)  # under autocast they differ
+        if self.longest == self.capacity < window:
+            self._grow(min(2 * self.capacity, window))
+        if self.lockstep is not None:
+            slot = self.lockstep % self.capacity
+            self.keys[:, :, slot], self.values[:, :, slot] = key, value
+            self.lockstep += 1
+        else:
+            trial = torch.arange(len(key), device=key.device)
+            slots = self.lengths % self.capacity
+            self.keys[trial, :, slots], self.values[trial, :, slots] = key, value
+        self.lengths += 1
+        self.longest += 1
+
+    def readable(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Keys, values `[B, H, C', E]` and which of them count `[B, 1, 1, C']` (None: all)."""
+        filled = min(self.longest, self.capacity)
+        keys, values = self.keys[:, :, :filled], self.values[:, :, :filled]
+        if self.lockstep is not None:
+            return keys, values, None
+        counts = torch.arange(filled, device=keys.device) < self.lengths[:, None]
+        return keys, values, counts[:, None, None]
+
+    def reset(self, mask: Tensor) -> None:
+        """Forget the trials where `mask` [B] is true."""
+        if bool(mask.all()):
+            self.lockstep, self.longest = 0, 0
+        elif bool(mask.any()):
+            self.lockstep = None
+        self.lengths.masked_fill_(mask, 0)
+
+    def _grow(self, capacity: int) -> None:
+        shape = (*self.keys.shape[:2], capacity, self.keys.shape[3])
+        for name in ("keys", "values"):
+            old = getattr(self, name)
+            new = old.new_zeros(shape)
+            new[:, :, : old.shape[2]] = old
+            setattr(self, name, new)
+
+
+class Past(NamedTuple):
+    """What a segment of a long trial can still read of the segments before it, without gradient."""
+
+    keys: Tensor  # [B, H, up to window - 1, E], rotated
+    values: Tensor
+    steps: int  # seen so far, the position of the next step
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, window: int, past: Past | None = None) -> tuple[Tensor, Past]:
+    """softmax(Q K' / sqrt(E)) V [B, H, T, E] over the last `window` steps, and what a next segment reads of these.
+
+    Scaled dot-product attention (Vaswani et al. 2017, arXiv 1706.03762), causal; `query` [B, H, T, E].
+    """
+    steps = query.shape[2]
+    if past is not None:
+        key, value = torch.cat([past.keys, key], 2), torch.cat([past.values, value], 2)
+    if key.shape[2] == steps <= window:
+        y = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+    else:
+        y = torch.cat(_blocks(query, key, value, window), 2)
+    kept = slice(max(0, key.shape[2] - window + 1), None)
+    before = 0 if past is None else past.steps
+    return y, Past(key[:, :, kept].detach(), value[:, :, kept].detach(), before + steps)
+
+
+def _blocks(query: Tensor, key: Tensor, value: Tensor, window: int) -> list[Tensor]:
+    """Some consecutive queries at a time, each block with no more of the keys than it may read."""
+    steps, earlier, outputs = query.shape[2], key.shape[2] - query.shape[2], []
+    for start in range(0, steps, BLOCK):
+        end = min(start + BLOCK, steps)
+        read = slice(max(0, earlier + start + 1 - window), earlier + end)
+        mask = readable(end - start, read.stop - read.start, window, query.device)
+        outputs.append(
+            nn.functional.scaled_dot_product_attention(
+                query[:, :, start:end], key[:, :, read], value[:, :, read], attn_mask=mask
+            )
+        )
+    return outputs
+
+
+def attend_cached(query: Tensor, key: Tensor, value: Tensor, window: int, cache: KeyValueCache) -> Tensor:
+    """The same for one more step of every trial [B, H, 1, E]; the cache keeps its key and value."""
+    cache.append(key[:, :, 0], value[:, :, 0], window)
+    keys, values, mask = cache.readable()
+    return nn.functional.scaled_dot_product_attention(query.to(keys.dtype), keys, values, attn_mask=mask)
+
+
+def attention_weights(query: Tensor, key: Tensor, window: int) -> Tensor:
+    """softmax(Q K' / sqrt(E)) `[B, H, T, T]`: row t is what step t reads."""
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    return scores.masked_fill(~readable(query.shape[2], key.shape[2], window, query.device), -torch.inf).softmax(-1)
+
+
+def readable(queries: int, keys: int, window: int, device: torch.device) -> Tensor:
+    """Which of `keys` consecutive steps each of the last `queries` of them may read `[queries, keys]`."""
+    position = torch.arange(keys, device=device)
+    distance = position[keys - queries :, None] - position
+    return (distance >= 0) & (distance < window)
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """`[B, T, D]` to `[B, H, T, E]`."""
+    return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads).transpose(1, 2)
+
+
+def merge_heads(y: Tensor) -> Tensor:
+    """`[B, H, T, E]` to `[B, T, D]`."""
+    return y.transpose(1, 2).flatten(2)
+
+
+@final
+class Attention(nn.Module):
+    """Multi-head attention over the steps of a trial: learned queries, keys and values of the same tokens.
+
+    Causal, within a sliding window, with rotary positions (Su et al. 2021, arXiv 2104.09864): only the distance between
+    two steps counts, so lifetimes may be longer than the window.
+    """
+
+    def __init__(self, width: int, heads: int, window: int) -> None:
+        super().__init__()
+        check_heads(width, heads, window)
+        self.heads = heads
+        self.window = window
+        self.query_key_value = linear(width, 3 * width)
+        self.output = linear(width, width)
+        frequency = 10_000.0 ** -(torch.arange(0, width // heads, 2) / (width // heads))
+        self.frequency: Tensor
+        self.register_buffer("frequency", frequency, persistent=False)
+
+    def forward(self, x: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
+        """Every step of `x` [B, T, D] attends to itself and the steps before it in its window, `past` included."""
+        before = 0 if past is None else past.steps
+        query, key, value = self._project(x, torch.arange(before, before + x.shape[1], device=x.device))
+        y, past = attend(query, key, value, self.window, past)
+        return self.output(merge_heads(y)), past
+
+    def step(self, x: Tensor, cache: KeyValueCache) -> Tensor:
+        """One more step `[B, D]` of every trial, reading the earlier ones from the cache."""
+        position = cache.lengths[:, None, None] if cache.lockstep is None else cache.lengths[:1]
+        y = attend_cached(*self._project(x[:, None], position), self.window, cache)
+        return self.output(merge_heads(y))[:, 0]  # type: ignore[no-any-return]
+
+    def weights(self, x: Tensor) -> Tensor:
+        """Attention weights `[B, H, T, T]` for whole trials `[B, T, D]`: row t is what step t reads."""
+        query, key, _ = self._project(x, torch.arange(x.shape[1], device=x.device))
+        return attention_weights(query, key, self.window)
+
+    def empty_cache(self, num_trials: int) -> KeyValueCache:
+        return empty_cache(num_trials, self.heads, self.window, self.output.weight)
+
+    def _project(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys (both turned to their `position`) and values, each [B, H, T, E]."""
+        query, key, value = (split_heads(part, self.heads) for part in self.query_key_value(x).chunk(3, -1))
+        return self._rotate(query, position), self._rotate(key, position), value
+
+    def _rotate(self, x: Tensor, position: Tensor) -> Tensor:
+        """Turn each pair of features of `x` [B, H, T, E] by position times frequency; `position` [T] or [B, 1, T]."""
+        angle = position[..., None] * self.frequency  # [..., T, E / 2]
+        cosine, sine = angle.cos(), angle.sin()
+        first, second = x.chunk(2, -1)
+        return torch.cat([first * cosine - second * sine, second * cosine + first * sine], -1)
+
+
+def check_heads(width: int, heads: int, window: int) -> None:
+    """ValueError unless `heads` heads of an even width fit and the window holds a step."""
+    if width % (2 * heads):
+        raise ValueError(f"width must be a multiple of twice the number of heads, got {width} and {heads}")
+    if window < 1:
+        raise ValueError(f"window must be at least 1, got {window}")
+
+
+def empty_cache(num_trials: int, heads: int, window: int, weight: Tensor) -> KeyValueCache:
+    """A cache with room for a few steps, on the device and of the width of `weight` [D, D]; it grows as needed."""
+    keys = weight.new_zeros(num_trials, heads, min(SMALLEST_CACHE, window), len(weight) // heads)
+    lengths = torch.zeros(num_trials, dtype=torch.int64, device=weight.device)
+    return KeyValueCache(keys, torch.zeros_like(keys), lengths, 0, 0)

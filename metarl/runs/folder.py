@@ -1,0 +1,211 @@
+"""Run folders: what was run, how it went, and the last checkpoint; enough to go on exactly where a run stopped.
+
+```
+runs/rl2-grid-navigation-seed0/
+    config.json               agent, task distribution, options, seed, steps and versions
+    progress.csv              one row per update; a run resumed at step 800 goes on in progress-800.csv
+    checkpoint.safetensors    the last checkpoint, always whole
+    events.out.tfevents...    the same rows for TensorBoard, where it is installed
+```
+"""
+
+import importlib.util
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from stable_baselines3.common.logger import Logger, make_output_format
+
+from metarl.files import write_atomically
+from metarl.registry import build, plain_options
+from metarl.tasks.distribution import TaskDistribution
+from metarl.training.agent import Agent
+from metarl.training.logs import STEPS, has_tensorboard, numeric_rows, progress_files
+
+CONFIG = "config.json"
+
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what can change a run's numbers."""
+    packages = ("metarl-toolkit", "torch", "numpy", "gymnasium", "stable-baselines3")
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
+
+
+@final
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run, as `config.json` keeps it."""
+
+    agent: str
+    """Name of the agent, or `module:Class`."""
+    distribution: str
+    """Name of the task distribution, or `module:attribute`, as `metarl.make` takes it."""
+    distribution_options: Mapping[str, Any]
+    """Options given to `metarl.make`."""
+    seed: int
+    """The one seed of every random stream."""
+    total_steps: int
+    """Environment steps, summed over all environments, after which the run is complete."""
+    options: Mapping[str, Any]
+    """The agent's options, all of them."""
+    teaching: Mapping[str, Any] = field(default_factory=dict)
+    """What the agent learns from besides the reward, as in `metarl.teaching.Teaching`; empty: not recorded."""
+    versions: Mapping[str, str] = field(default_factory=versions)
+    """Versions of Python and the libraries at the start."""
+    processes: int = 1
+    """Processes that train together, each with random streams of its own."""
+
+    def make_distribution(self, trust: bool = False) -> TaskDistribution:
+        """The task distribution that the run trains on.
+
+        ValueError where it is `module:attribute` that is not registered, unless you `trust` it: importing runs code.
+        """
+        options = plain_options(self.distribution_options, CONFIG)
+        return build(self.distribution, options, None if trust else CONFIG)
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON gives it back: tuples have become lists."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+    def setting(self) -> dict[str, Any]:
+        """All that was asked for but the seed, nested names joined by dots: equal for two seeds of one setting."""
+        left_out = ("seed", "teaching", "versions")
+        return {name: v for name, v in _flat(self.to_json()).items() if name.partition(".")[0] not in left_out}
+
+    def differences(self, other: "RunConfig") -> list[str]:
+        """What makes `other` another run, one entry each; more steps and newer versions do not."""
+        mine, theirs = {**self.setting(), "seed": self.seed}, {**other.setting(), "seed": other.seed}
+        if self.teaching and other.teaching:
+            mine, theirs = mine | _flat(self.teaching, "teaching."), theirs | _flat(other.teaching, "teaching.")
+        names = [name for name in mine | theirs if name != "total_steps" and mine.get(name) != theirs.get(name)]
+        return [f"{name} {mine.get(name)!r}, not {theirs.get(name)!r}" for name in names]
+
+
+@final
+class Run:
+    """A run folder at `path`; `create` starts one, `open` reads one.
+
+    >>> import tempfile
+    >>> config = RunConfig("rl2", "bernoulli-bandit", {"arms": 3}, seed=0, total_steps=1000, options={})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Run.create(folder, config).path
+    ...     Run.open(path).config.distribution_options
+    {'arms': 3}
+    """
+
+    def __init__(self, path: str | Path, config: RunConfig) -> None:
+        self.path = Path(path)
+        self.config = config
+
+    @classmethod
+    def create(cls, path: str | Path, config: RunConfig) -> "Run":
+        """A new run; ValueError if something is there already, OSError if the folder cannot be written."""
+        folder = Path(path)
+        if (folder / CONFIG).exists():
+            raise ValueError(f"{folder} already holds a run: go on with --resume, or choose another --run-dir")
+        if folder.exists() and any(folder.iterdir()):
+            raise ValueError(f"{folder} is not empty and not a run: choose another --run-dir")
+        folder.mkdir(parents=True, exist_ok=True)
+        run = cls(folder, config)
+        run._write_config()
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        """The run in a folder; ValueError if there is none or its config.json is damaged."""
+        file = Path(path) / CONFIG
+        if not file.is_file():
+            raise ValueError(f"{path} is not a run folder: it has no {CONFIG}")
+        try:
+            return cls(path, RunConfig(**json.loads(file.read_text(encoding="utf-8"))))
+        except (json.JSONDecodeError, TypeError) as error:
+            raise ValueError(f"{file} is damaged: {error}") from error
+
+    @classmethod
+    def resume(cls, path: str | Path, config: RunConfig) -> "Run":
+        """The run in a folder, to go on to `config.total_steps`; ValueError if `config` is that of another run."""
+        run = cls.open(path)
+        if differences := run.config.differences(config):
+            raise ValueError(
+                f"{path} is another run ({'; '.join(differences)}): repeat its own command with --resume, "
+                "or choose another --run-dir"
+            )
+        run.config = replace(run.config, total_steps=config.total_steps)
+        run._write_config()
+        return run
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the last checkpoint is, once there is one."""
+        return self.path / CHECKPOINT
+
+    def evaluation(self, split: str) -> Path:
+        """Where the evaluation of the last checkpoint on a split is, once it was made."""
+        return self.path / f"evaluation-{split}.json"
+
+    def logger(self, steps: int) -> Logger:
+        """Stable-Baselines3's logger into this folder for a run that stands at `steps`; it never truncates old rows."""
+        for start, file in progress_files(self.path):
+            if start > 0 and start >= steps:
+                file.unlink()  # written after this checkpoint: the run passes here again
+        suffix = f"-{steps}" if steps else ""
+        formats = [make_output_format("csv", str(self.path), suffix)]
+        if has_tensorboard():
+            formats.append(make_output_format("tensorboard", str(self.path)))
+        return Logger(str(self.path), formats)
+
+    def progress(self) -> list[dict[str, float]]:
+        """The rows of all progress files in order, each step once: what a crash undid is left out."""
+        files = progress_files(self.path)
+        ends = [start for start, _ in files[1:]] + [sys.maxsize]
+        return [
+            row for (_, file), end in zip(files, ends, strict=False) for row in numeric_rows(file) if row[STEPS] <= end
+        ]
+
+    def training_seconds(self) -> float:
+        """Time spent training, over all the sessions of the run: each counts from zero."""
+        elapsed = [row["time/time_elapsed"] for row in self.progress()]
+        return sum(before for before, after in pairwise([*elapsed, 0.0]) if after < before)
+
+    def _write_config(self) -> None:
+        write_atomically(self.path / CONFIG, json.dumps(self.config.to_json(), indent=2) + "\n")
+
+
+def load(
+    path: str | Path,
+    device: torch.device | str = "auto",
+    distribution: TaskDistribution | None = None,
+    trust: bool = False,
+) -> Agent:
+    """The agent in a checkpoint file, or in the last checkpoint of a run folder.
+
+    `distribution` is needed for a file whose task distribution cannot be made again from its name and options, such as
+    one of your own; a run folder knows the place it came from. Files are data: an agent or a distribution that they
+    name as `module:attribute` is imported, which runs its code, with `trust` only, unless it is registered.
+
+    ValueError if there is no checkpoint, a damaged one, or one that needs trust.
+    """
+    if not Path(path).is_dir():
+        return Agent.load(path, device, distribution, trust)
+    run = Run.open(path)
+    if not run.checkpoint.exists():
+        raise ValueError(f"{path} has no checkpoint yet: train it further with --resume")
+    return Agent.load(run.checkpoint, device, distribution or run.config.make_distribution(trust), trust)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, keys joined by dots."""
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        leaves |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return leaves

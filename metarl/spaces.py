@@ -1,0 +1,77 @@
+"""The spaces that agents see: which kinds there are, which are images, and where integers begin to count."""
+
+from typing import Any, TypeGuard
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+
+def plain_space(space: spaces.Space[Any], role: str) -> spaces.Space[Any]:
+    """The space as agents see it: a float32 Box, or Discrete and MultiDiscrete counted from 0.
+
+    Observations of images stay uint8 (see `images.is_image`); those of Dict, Tuple and MultiBinary become vectors, as
+    `gymnasium.spaces.flatten` makes them, and so does a Box of a single number without an axis.
+    Raises ValueError for any other kind, saying what to do.
+    """
+    if is_flattened(space, role):
+        space = spaces.flatten_space(space)
+    if isinstance(space, spaces.Box) and 0 in space.shape:
+        raise ValueError(f"the {role} space has no numbers in it: {space}; give it one that is always 0")
+    if role == "observation" and is_image(space):
+        return spaces.Box(space.low, space.high, dtype=np.uint8)
+    if isinstance(space, spaces.Box):
+        with np.errstate(over="ignore"):  # bounds beyond float32 are no bounds
+            return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)
+    if isinstance(space, spaces.Discrete):
+        return spaces.Discrete(int(space.n))
+    if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
+        return spaces.MultiDiscrete(space.nvec)
+    kinds = "Box, Discrete or MultiDiscrete" + (", or Dict, Tuple or MultiBinary of such" * (role == "observation"))
+    raise ValueError(f"the {role} space must be {kinds}, got {space}; a wrapper of gymnasium can turn it into one")
+
+
+def is_flattened(space: spaces.Space[Any], role: str) -> bool:
+    if isinstance(space, spaces.Box):
+        return space.shape == ()
+    compound = isinstance(space, spaces.Dict | spaces.Tuple | spaces.MultiBinary)
+    return compound and role == "observation" and space.is_np_flattenable
+
+
+def start_of(space: spaces.Space[Any]) -> Any:
+    """Where a space of integers begins to count; 0 for a Box."""
+    return getattr(space, "start", 0)
+
+
+SMALLEST = 8  # pixels of a side; what is smaller is a table of numbers
+
+
+def is_image(space: spaces.Space[Any]) -> TypeGuard[spaces.Box]:
+    """Whether a space is one of images: a uint8 Box [H, W], [H, W, C] or [C, H, W] with sides of at least 8 pixels."""
+    if not isinstance(space, spaces.Box) or space.dtype != "uint8" or len(space.shape) not in (2, 3):
+        return False
+    return min(image_shape(space)[1:]) >= SMALLEST
+
+
+def image_shape(space: spaces.Box) -> tuple[int, int, int]:
+    """Channels, height and width; the channels are the last axis unless the first is shorter than it."""
+    if len(space.shape) == 2:
+        return 1, space.shape[0], space.shape[1]
+    first, middle, last = space.shape
+    return (first, middle, last) if _channels_first(space) else (last, first, middle)
+
+
+def channels_first(observation: Tensor, space: spaces.Box) -> Tensor:
+    """Images `[..., *space.shape]` as `[..., C, H, W]`, of the same type."""
+    if len(space.shape) == 2:
+        return observation.unsqueeze(-3)
+    return observation if _channels_first(space) else observation.movedim(-1, -3)
+
+
+def _channels_first(space: spaces.Box) -> bool:
+    return len(space.shape) == 3 and space.shape[0] < space.shape[2]
+
+
+def scaled_pixels(observation: Tensor, space: spaces.Box) -> Tensor:
+    return observation.to(torch.get_default_dtype()) / max(1, int(space.high.max()))

@@ -1,0 +1,256 @@
+"""The contract of agents: what learns across tasks."""
+
+import dataclasses
+import inspect
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+import torch
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
+from stable_baselines3.common.logger import Logger, configure
+from torch import Tensor
+from typing_extensions import Self
+
+from metarl import distributed, seeding
+from metarl.devices import out_of_memory_says, resolve_device
+from metarl.registry import plain_options, resolve
+from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
+from metarl.tasks.policies import AdaptivePolicy
+from metarl.training.checkpoints import load_checkpoint, save_checkpoint
+from metarl.training.description import _name, describe_distribution, restore_distribution
+from metarl.training.progress_bar import StepProgress
+from metarl.training.teaching import Teaching
+from metarl.trials.context import Context
+
+
+class Agent(ABC):
+    """Learns across the tasks of a distribution, and gives adaptive policies that learn inside them.
+
+    A run is a pure function of distribution, options and seed: every random draw comes from a stream named by the seed
+    and the number of the update, so a checkpoint between two updates is all that an exact resume needs.
+    Callbacks and loggers of Stable-Baselines3 work unchanged.
+
+    Processes in one group of torch.distributed (`metarl.distributed.joined`) train one agent together, each on its
+    share of every batch.
+    """
+
+    Options: ClassVar[type]  # a frozen dataclass, with a line of documentation under each field
+    teaching: Teaching = Teaching()  # what it learns from in meta-training besides the reward
+    several_processes: ClassVar[bool] = False  # whether `update` is made for them
+    for_less_memory: ClassVar[str] = "choose options for smaller batches"  # advice where the device is out of it
+
+    def __init__(
+        self, distribution: TaskDistribution, options: Any = None, *, seed: int = 0, device: torch.device | str = "auto"
+    ) -> None:
+        self.distribution = distribution
+        self.options = self.Options() if options is None else options
+        if not isinstance(self.options, self.Options):
+            raise TypeError(f"options must be {self.Options.__qualname__}, got {type(self.options).__name__}")
+        self.seed = seed
+        self.device = resolve_device(device)
+        self.num_timesteps = 0  # environment steps, over all tasks
+        self.updates = 0
+        self._steps_at_update = 0
+        self._processes = distributed.size()  # in which it was trained so far
+        self._logger: Logger | None = None
+        self._env: TaskVectorEnv | None = None
+
+    @property
+    def trial_episodes(self) -> int:
+        """Episodes of a trial in which what the agent was trained for shows."""
+        return self.distribution.episodes
+
+    @abstractmethod
+    def policy(self, num_tasks: int, deterministic: bool | None = None, seed: int = 0) -> AdaptivePolicy:
+        """A policy that acts and adapts in `num_tasks` tasks at once with what was learned so far.
+
+        Deterministic ones take the most likely actions, others draw them; None leaves that to the agent.
+        """
+
+    @abstractmethod
+    def update(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
+        """Collect one batch of trials and learn from it; `progress` in [0, 1) is the share of training done.
+
+        Calls `on_step` after each step of the vector environment; returns what to log.
+        """
+
+    @abstractmethod
+    def attention_weights(self, context: Context) -> Tensor | None:
+        """What each step of trials `[B, T]` reads of the steps before it `[B, L, H, T, T]`; None: no attention."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """Everything that learning changed, by name: what a checkpoint holds."""
+
+    @abstractmethod
+    def load_state(self, state: Mapping[str, Tensor], source: str) -> None:
+        """Restore `state()`; ValueError naming `source` and the difference if names or shapes differ."""
+
+    @final
+    def learn(self, total_steps: int, callback: Any = None, progress_bar: bool = False) -> Self:
+        """Meta-train until `num_timesteps` reaches `total_steps`; called again after a load it goes on exactly.
+
+        `callback` is a Stable-Baselines3 callback, a list of them or a function; one that returns False stops training
+        at the end of the update. Of several processes each calls what it was given, so give the first alone what
+        writes, and one that stops ends them all. What the first has learned so far is what all go on with. Raises
+        ValueError if this agent cannot train in so many; MemoryError, which says what to lower, if the device is full.
+        """
+        self.check_processes()
+        self._start_together(total_steps)
+        callbacks = self._callbacks(callback, progress_bar)
+        start = time.monotonic()
+        callbacks.on_training_start({"self": self, "total_timesteps": total_steps}, {})
+        going = True
+
+        def on_step(env: TaskVectorEnv) -> None:
+            nonlocal going
+            self._env = env
+            self.num_timesteps += env.num_envs * distributed.size()
+            going = callbacks.on_step() and going
+
+        while going and self.num_timesteps < total_steps:
+            callbacks.on_rollout_start()
+            with out_of_memory_says(self.for_less_memory):
+                metrics = distributed.averaged_metrics(self.update(self.num_timesteps / total_steps, on_step))
+            self.updates += 1
+            self._steps_at_update = self.num_timesteps
+            self._log({**metrics, "time/time_elapsed": time.monotonic() - start})
+            callbacks.on_rollout_end()
+            going = not distributed.largest(not going)
+        callbacks.on_training_end()
+        return self
+
+    @final
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint as of the last finished update: one file, written whole or not at all.
+
+        Not after an update that raised: what was learned may have moved half-way. `learn` never saves it.
+        """
+        counts = {"updates": self.updates, "num_timesteps": self._steps_at_update, "processes": self._processes}
+        save_checkpoint(path, self.state(), {**self._settings(), **counts})
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        device: torch.device | str = "auto",
+        distribution: TaskDistribution | None = None,
+        trust: bool = False,
+    ) -> Self:
+        """The agent saved at `path`; `distribution` is needed where it cannot be made again from its name and options.
+
+        With `trust` the agent and the distribution may be `module:attribute` that is not registered: importing it runs
+        code that the file names. The class that `load` is called on needs no trust.
+
+        Raises ValueError if the file is damaged, or was saved by another agent or for another distribution.
+        """
+        tensors, description = load_checkpoint(path, resolve_device(device))
+        source = None if trust else str(path)
+        name = description["agent"]
+        own = name == _name(cls, "agent") and not inspect.isabstract(cls)
+        agent_class = cls if own else find_agent(name, source)
+        if not issubclass(agent_class, cls):
+            raise ValueError(f"{path} holds a {agent_class.__name__}, not a {cls.__name__}")
+        options = plain_options(description["options"], str(path))
+        if distribution is None:
+            distribution = restore_distribution(description["distribution"], str(path), trust)
+        elif distribution.name != description["distribution"]["name"]:
+            raise ValueError(
+                f"{path} was trained on {description['distribution']['name']}, not on {distribution.name}: "
+                "their observations, actions or tasks differ"
+            )
+        try:
+            agent_options = agent_class.Options(**options)
+        except TypeError as error:
+            raise ValueError(f"{path} was saved by a version with other options: {error}") from error
+        agent: Self = agent_class(distribution, agent_options, seed=description["seed"], device=device)
+        agent.load_state(tensors, str(path))
+        agent.updates = description["updates"]
+        agent.num_timesteps = agent._steps_at_update = description["num_timesteps"]
+        agent._processes = description.get("processes", 1)
+        return agent
+
+    @final
+    def check_processes(self) -> None:
+        """ValueError if this kind of agent trains in a single process and there are several."""
+        if distributed.size() > 1 and not self.several_processes:
+            raise ValueError(f"{type(self).__name__} trains in one process, not in {distributed.size()}")
+
+    @property
+    def logger(self) -> Logger:
+        """Where training is logged; silent until `set_logger`."""
+        if self._logger is None:
+            self._logger = configure(None, [])
+        return self._logger
+
+    def set_logger(self, logger: Logger) -> None:
+        self._logger = logger
+
+    def get_env(self) -> TaskVectorEnv | None:
+        """The environments of the current rollout; Stable-Baselines3's callbacks ask for them."""
+        return self._env
+
+    @final
+    def get_vec_normalize_env(self) -> None:
+        """None: there is no such wrapper here, but Stable-Baselines3's checkpoint callback asks."""
+        return
+
+    def _stream_seed(self, *names: str | int) -> int:
+        """The seed of a stream of this update, of this process's own where there are several."""
+        return seeding.stream_seed(self.seed, names[0], self.updates, *names[1:], *distributed.stream_names())
+
+    def _stream(self, name: str) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(self._stream_seed(name))
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "agent": _name(type(self), "agent"),
+            "options": dataclasses.asdict(self.options),
+            "teaching": dataclasses.asdict(self.teaching),
+            "distribution": describe_distribution(self.distribution),
+            "seed": self.seed,
+        }
+
+    def _start_together(self, total_steps: int) -> None:
+        """All processes begin with what the first knows; ValueError if it was learned in another number of them."""
+        if distributed.size() > 1:
+            distributed.check_same(json.dumps([self._settings(), total_steps], default=str))
+            counts = torch.tensor([self.updates, self._steps_at_update, self._processes])
+            first = distributed.from_first({"counts": counts, **self.state()})
+            self.updates, self._steps_at_update, self._processes = first.pop("counts").tolist()
+            self.num_timesteps = self._steps_at_update
+            self.load_state(first, "the first process")
+        if self.updates and self._processes != distributed.size():
+            raise ValueError(
+                f"this agent was trained by {self._processes} processes and goes on exactly by as many only, "
+                f"not by {distributed.size()}"
+            )
+        self._processes = distributed.size()
+
+    def _callbacks(self, callback: Any, progress_bar: bool) -> BaseCallback:
+        if isinstance(callback, list):
+            callback = CallbackList(callback)
+        if not isinstance(callback, BaseCallback):
+            callback = ConvertCallback(callback)
+        chain = CallbackList([callback, StepProgress()]) if progress_bar else callback
+        chain.init_callback(self)  # type: ignore[arg-type]  # callbacks use only what an Agent has too
+        return chain
+
+    def _log(self, metrics: dict[str, float]) -> None:
+        for name, value in metrics.items():
+            self.logger.record(name, value)
+        self.logger.record("time/updates", self.updates)
+        self.logger.record("time/total_timesteps", self.num_timesteps)
+        self.logger.dump(self.num_timesteps)
+
+
+def find_agent(name: str, source: str | None = None) -> type[Agent]:
+    """The class of agents called `name`; `source` as in `registry.resolve`. TypeError where it is something else."""
+    kind = resolve(name, "agent", source)
+    if not (isinstance(kind, type) and issubclass(kind, Agent)) or inspect.isabstract(kind):
+        raise TypeError(f"{name} must be a subclass of metarl.Agent, with all its methods, got {kind!r}")
+    return kind

@@ -1,0 +1,43 @@
+"""Task distributions as plain data, for checkpoints."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from metarl.registry import Kind, build, name_of, plain_options
+from metarl.tasks.distribution import TaskDistribution
+
+
+def describe_distribution(distribution: TaskDistribution) -> dict[str, Any]:
+    """What a checkpoint keeps of a distribution: enough to make it again where its options are plain values."""
+    try:
+        options = plain_options(distribution.options, distribution.name)
+    except ValueError:
+        options = None
+    return {
+        "name": distribution.name,
+        "family": _name(type(distribution), "distribution"),
+        "options": options,
+        "split_name": distribution.split_name,
+        "limits": distribution.limits,
+    }
+
+
+def restore_distribution(description: Mapping[str, Any], source: str, trust: bool = False) -> TaskDistribution:
+    """The distribution that `describe_distribution` described in the file `source`.
+
+    ValueError if that needs the object itself, or `trust` in what the file names.
+    """
+    if description["options"] is None:
+        raise ValueError(
+            f"{description['name']} cannot be made again from a checkpoint: give it as the argument `distribution`"
+        )
+    options = plain_options(description["options"], source)
+    family = build(description["family"], options, None if trust else source)
+    limits = tuple((name, tuple(low), tuple(high)) for name, low, high in description["limits"])
+    return dataclasses.replace(family, split_name=description["split_name"], limits=limits)
+
+
+def _name(kind: type, what: Kind) -> str:
+    """What a file keeps of a class: its registered name, else its place."""
+    return name_of(kind, what) or f"{kind.__module__}:{kind.__qualname__}"

@@ -1,0 +1,83 @@
+"""What an in-context agent reads at each step: of whole trials, and of trials that are going on."""
+
+from dataclasses import dataclass, fields
+from typing import final
+
+import torch
+from torch import Tensor
+
+from metarl.tasks.policies import Transition
+
+
+@final
+@dataclass(frozen=True)
+class Context:
+    """What an in-context agent reads at each step: the observation and the transition that led there.
+
+    Fields are `[B, ...]` for one step or `[B, T, ...]` for whole trials; all zero before a trial's first transition.
+    After a soft reset the previous action, reward and done are still those of the episode that ended.
+    """
+
+    observation: Tensor
+    previous_observation: Tensor
+    previous_action: Tensor
+    previous_reward: Tensor
+    previous_done: Tensor  # float: 1 where the previous step ended an episode
+    started: Tensor  # float: 0 at the first step of a trial, where there is no previous transition, else 1
+
+    def __getitem__(self, index: object) -> "Context":
+        """The same index into every field."""
+        return Context(*(getattr(self, f.name)[index] for f in fields(self)))
+
+
+def trial_context(observation: Tensor, action: Tensor, reward: Tensor, done: Tensor) -> Context:
+    """The context of whole trials `[B, T, ...]`: at each step the observation and the step before it."""
+    return Context(
+        observation,
+        _shifted(observation),
+        _shifted(action),
+        _shifted(reward),
+        _shifted(done.float()),
+        _shifted(torch.ones_like(reward)),
+    )
+
+
+def _shifted(x: Tensor) -> Tensor:
+    """`x` [B, T, ...] one step later, zero at the first."""
+    return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
+
+
+@final
+class LiveContext:
+    """Remembers the last transition of B trials, and says what their next step begins with.
+
+    It gives the same numbers, step by step, as `Trajectories.context` gives for whole trials.
+    """
+
+    def __init__(self, num_trials: int, no_action: Tensor) -> None:
+        """`no_action` [B, ...] stands for the previous action where there is none."""
+        self._no_action = no_action
+        self._started = torch.zeros(num_trials, device=no_action.device)
+        self._previous: Transition | None = None
+
+    def begin(self, mask: Tensor) -> None:
+        """Forget the trials where `mask` [B] is true."""
+        self._started = self._started.masked_fill(mask.to(self._started.device), 0.0)
+
+    def observe(self, transition: Transition) -> None:
+        self._previous = transition
+        self._started = torch.ones_like(self._started)
+
+    def at(self, observation: Tensor) -> Context:
+        """The context of one step, `[B, ...]`."""
+        started, previous = self._started, self._previous
+        if previous is None:
+            return Context(observation, torch.zeros_like(observation), self._no_action, *[started] * 3)
+        return Context(
+            observation,
+            previous.observation,
+            previous.action,
+            previous.reward * started,
+            previous.done.float() * started,
+            started,
+        )

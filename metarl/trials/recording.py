@@ -1,0 +1,83 @@
+"""One trial kept step by step, for people to look at."""
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metarl import seeding
+from metarl.tasks.batch import Tasks
+from metarl.tasks.distribution import TaskDistribution
+from metarl.tasks.policies import AdaptivePolicy
+from metarl.trials.player import Moment, play, trial_length
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One task lived through step by step, for people to look at."""
+
+    distribution: TaskDistribution
+    policy: str
+    task: Tasks  # a batch of one
+    observations: NDArray[Any]  # [T, ...] what the policy acted on
+    next_observations: NDArray[Any]  # [T, ...] where each action led, before any automatic reset
+    actions: NDArray[Any]  # [T, ...]
+    rewards: NDArray[np.float32]  # [T]
+    dones: NDArray[np.bool_]  # [T] true where an episode ended
+    frames: NDArray[np.uint8] | None  # [T, height, width, 3] where the family draws its states
+
+    def episodes(self) -> list[slice]:
+        """The steps of each episode."""
+        ends = (np.flatnonzero(self.dones) + 1).tolist()
+        return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def record_trial(
+    policy: AdaptivePolicy,
+    distribution: TaskDistribution,
+    task: Tasks,
+    num_episodes: int | None = None,
+    seed: int = 0,
+    *,
+    name: str | None = None,
+) -> Trial:
+    """Every step of one trial in `task` (a batch of one), played in the policy's first slot."""
+    if len(task) != 1:
+        raise ValueError(f"record_trial takes one task, got {len(task)}")
+    episodes = trial_length(distribution, num_episodes)
+    env = distribution.vector_env(policy.num_tasks, policy.device)
+    env.set_tasks(task.repeat(policy.num_tasks))
+    moments = play(policy, env, episodes, seeding.stream_seed(seed, "evaluation", "recorded"))
+    kept = [_first_slot(moment) for moment in moments if int(moment.episode[0]) < episodes]
+    env.close()
+    columns = {key: np.stack([row[key] for row in kept]) for key in kept[0] if key != "state"}
+    return Trial(
+        distribution=distribution,
+        policy=type(policy).__name__ if name is None else name,
+        task=task,
+        frames=_frames(distribution, task.to("cpu"), [row["state"] for row in kept]),
+        **columns,
+    )
+
+
+def _first_slot(moment: Moment) -> dict[str, Any]:
+    step = moment.transition
+    columns = {
+        "observations": step.observation,
+        "next_observations": step.next_observation,
+        "actions": step.action,
+        "rewards": step.reward,
+        "dones": step.done,
+    }
+    first: dict[str, Any] = {key: values[0].cpu().numpy() for key, values in columns.items()}
+    return {**first, "state": None if moment.state is None else moment.state[:1].cpu()}
+
+
+def _frames(distribution: TaskDistribution, task: Tasks, states: list[Tensor | None]) -> NDArray[np.uint8] | None:
+    frames = [None if state is None else distribution.frame(state, task) for state in states]
+    return (
+        None if any(frame is None for frame in frames) else np.stack([frame for frame in frames if frame is not None])
+    )

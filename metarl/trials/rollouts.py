@@ -1,0 +1,95 @@
+"""Collect whole trials: a policy acts in a batch of environments and sees what its actions lead to."""
+
+import contextlib
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from metarl.tasks.distribution import TaskVectorEnv
+from metarl.tasks.policies import AdaptivePolicy, Transition
+from metarl.trials.trajectories import Trajectories
+
+
+class StochasticPolicy(AdaptivePolicy):
+    """An adaptive policy that knows the probability of what it did."""
+
+    @property
+    @abstractmethod
+    def log_prob(self) -> Tensor:
+        """Log-probability [num_tasks] of the last actions, recorded while sampling."""
+
+
+@torch.no_grad()
+def collect(
+    policy: StochasticPolicy,
+    env: TaskVectorEnv,
+    num_steps: int,
+    *,
+    seed: int,
+    on_step: Callable[[], None] | None = None,
+) -> Trajectories:
+    """A trial of `num_steps` steps in every environment, from a hard reset; the tasks must have been set.
+
+    `on_step` is called after every step. Raises ValueError if the environment gives a reward or observation that is
+    not finite, naming environment, step and task.
+    """
+    with _threads_for(env):
+        return _collect(policy, env, num_steps, seed, on_step)
+
+
+@contextlib.contextmanager
+def _threads_for(env: TaskVectorEnv) -> Iterator[None]:
+    """One thread for torch while the environment steps on its own: idle threads of torch keep the cores busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if env.threaded else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _collect(
+    policy: StochasticPolicy, env: TaskVectorEnv, num_steps: int, seed: int, on_step: Callable[[], None] | None
+) -> Trajectories:
+    observation, _ = env.reset(seed=seed)
+    trajectories = Trajectories(env.tasks, *play_on(policy, env, observation, num_steps, on_step))
+    check_finite(trajectories)
+    return trajectories
+
+
+@torch.no_grad()
+def play_on(
+    policy: StochasticPolicy,
+    env: TaskVectorEnv,
+    observation: Tensor,
+    num_steps: int,
+    on_step: Callable[[], None] | None = None,
+) -> list[Tensor]:
+    """The columns of `Trajectories` [B, T, ...] from the first `observation` on; asks the device for nothing itself."""
+    policy.begin()
+    columns: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
+    for _ in range(num_steps):
+        action = policy.act(observation)
+        following, reward, terminated, truncated, info = env.step(action)
+        step = (observation, action, reward, terminated, truncated, policy.log_prob)
+        for column, value in zip(columns, step, strict=True):
+            column.append(value)
+        policy.observe(Transition(observation, action, reward, terminated, truncated, info["final_obs"]))
+        observation = following
+        if on_step is not None:
+            on_step()
+    return [torch.stack(column, 1) for column in columns]
+
+
+def check_finite(trajectories: Trajectories) -> None:
+    """ValueError naming the first environment, step and task with an observation or reward that is not finite."""
+    for what, values in (("observation", trajectories.observations), ("reward", trajectories.rewards)):
+        broken = ~torch.isfinite(values)
+        if broken.any():
+            environment, step = broken.nonzero()[0, :2].tolist()
+            raise ValueError(
+                f"the environment gave {what} {values[environment, step].tolist()} at step {step} of environment "
+                f"{environment}, in the task {trajectories.tasks[environment].to_json()}"
+            )

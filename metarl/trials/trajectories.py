@@ -1,0 +1,45 @@
+"""What happened in a batch of trials."""
+
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+from metarl.tasks.batch import Tasks
+from metarl.trials.context import Context, trial_context
+
+
+@final
+@dataclass(frozen=True)
+class Trajectories:
+    """B trials of T steps each, batch first; tensors live on the device of the environments."""
+
+    tasks: Tasks
+    observations: Tensor  # [B, T, ...]
+    actions: Tensor  # [B, T, ...] as sampled, before the environment clips them
+    rewards: Tensor  # [B, T]
+    terminated: Tensor  # [B, T]
+    truncated: Tensor  # [B, T]
+    log_probs: Tensor  # [B, T] of the actions, recorded while sampling
+
+    @property
+    def num_trials(self) -> int:
+        return self.rewards.shape[0]
+
+    @property
+    def num_steps(self) -> int:
+        return self.rewards.shape[1]
+
+    @property
+    def dones(self) -> Tensor:
+        """[B, T] true where an episode ended."""
+        return self.terminated | self.truncated
+
+    def mean_episode_return(self) -> float:
+        """Of the episodes that ended; not a number if none did."""
+        complete = self.dones.flip(1).cumsum(1).flip(1) > 0
+        return ((self.rewards * complete).sum() / self.dones.sum()).item()
+
+    def context(self) -> Context:
+        """The context `[B, T, ...]` that an agent read before each action."""
+        return trial_context(self.observations, self.actions, self.rewards, self.dones)

@@ -1,0 +1,90 @@
+"""Every classical learner keeps the contract of policies, refuses what it does not suit, and can be found by name."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+
+import metarl
+from metarl.agents.catalogue import AGENTS, LEARNERS
+from metarl.imports import import_attribute
+from metarl.registry import distributions, suited
+from metarl.tasks.policies import AdaptivePolicy
+from metarl.testing import check_agent
+
+BANDITS = ["greedy", "epsilon-greedy", "ucb1", "thompson-sampling", "gittins", "bayes-optimal-bandit", "expert"]
+SEARCHERS = ["goal-posterior-sampling", "bayes-optimal-search", "expert"]
+SUITED = {
+    "bernoulli-bandit": BANDITS,
+    "tabular-mdp": ["psrl", "beb", "ucrl", "expert"],
+    "grid-navigation": SEARCHERS,
+    "dark-room": SEARCHERS,
+    "point-navigation": ["expert"],
+    "sparse-point-navigation": ["expert"],
+}
+PAIRS = [(family, learner) for family, learners in SUITED.items() for learner in ["random", *learners]]
+
+
+def make_learner(learner: str, family: str, num_tasks: int, **options: Any) -> AdaptivePolicy:
+    made = import_attribute(LEARNERS[learner])(metarl.make(family), num_tasks, **options)
+    assert isinstance(made, AdaptivePolicy)
+    return made
+
+
+def test_suited_learners() -> None:
+    assert {name: suited(metarl.make(name)) for name in distributions()} == {
+        name: ["random", *SUITED.get(name, ())] for name in distributions()
+    }
+
+
+def test_exact_solution_suits_short_bandits_only() -> None:
+    long = suited(metarl.make("bernoulli-bandit", pulls=100))
+    assert "gittins" in long
+    assert "bayes-optimal-bandit" not in long
+
+
+@pytest.mark.parametrize(("family", "learner"), PAIRS)
+def test_contract(family: str, learner: str, device: str) -> None:
+    """Hard resets with staggered masks, draws of their own, untouched inputs and more."""
+    made = partial(make_learner, learner, family, device=device)
+    check_agent(made, metarl.make(family), device=device)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_unsuited_distributions_are_refused_with_what_is_needed(learner: str) -> None:
+    strangers = [name for name in distributions() if learner not in ["random", *SUITED.get(name, ())]]
+    for name in strangers:
+        with pytest.raises(ValueError, match=rf"need.*{metarl.make(name).name}"):
+            make_learner(learner, name, 2)
+
+
+@pytest.mark.parametrize("learner", ["thompson-sampling", "random", "epsilon-greedy"])
+def test_the_seed_decides(learner: str) -> None:
+    def actions(seed: int) -> list[int]:
+        policy = make_learner(learner, "bernoulli-bandit", 100, seed=seed)
+        policy.begin()
+        return [int(action) for _ in range(3) for action in policy.act(torch.zeros(100, 1))]
+
+    assert actions(1) == actions(1) != actions(2)
+
+
+def test_tables_name_documented_classes() -> None:
+    for path in [*AGENTS.values(), *LEARNERS.values()]:
+        first = import_attribute(path).__doc__.splitlines()[0]
+        assert first.endswith(".")
+        assert len(first) < 120
+
+
+@pytest.mark.parametrize(
+    ("learner", "option"),
+    [
+        ("epsilon-greedy", {"epsilon": 1.5}),
+        ("ucb1", {"scale": -1.0}),
+        ("gittins", {"num_episodes": 0}),
+        ("bayes-optimal-bandit", {"num_episodes": 0}),
+    ],
+)
+def test_impossible_options_are_refused(learner: str, option: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"epsilon must|scale must|horizon >= 1"):
+        make_learner(learner, "bernoulli-bandit", 2, **option)

@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from metarl import seeding
+from metarl.nn.action_heads import CategoricalHead, GaussianHead, action_head
+
+
+def test_categorical_agrees_with_torch(device: str) -> None:
+    head = CategoricalHead(spaces.Discrete(3, start=2))
+    logits = torch.tensor([[0.0, 1.0, -1.0], [3.0, 0.0, 0.0]], device=device)
+    peer = torch.distributions.Categorical(logits=logits)
+    actions = torch.tensor([2, 4], device=device)
+    torch.testing.assert_close(head.log_prob(logits, actions), peer.log_prob(actions - 2))  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(head.entropy(logits), peer.entropy())  # type: ignore[no-untyped-call]
+    assert head.mode(logits).tolist() == [3, 2]
+    assert head.features(actions).tolist() == [[1, 0, 0], [0, 0, 1]]
+
+
+def test_categorical_samples_follow_the_probabilities(device: str) -> None:
+    head = CategoricalHead(spaces.Discrete(3))
+    logits = torch.tensor([0.2, 0.5, 0.3], device=device).log().expand(100_000, 3)
+    counts = torch.bincount(head.sample(logits, seeding.generator(0, device=device))) / 100_000
+    torch.testing.assert_close(counts.cpu(), torch.tensor([0.2, 0.5, 0.3]), atol=0.006, rtol=0)
+
+
+def test_gaussian_agrees_with_torch_and_sums_over_dimensions(device: str) -> None:
+    head = GaussianHead(spaces.Box(np.array([-0.1, -2], np.float32), np.array([0.3, 2], np.float32))).to(device)
+    means = torch.tensor([[0.5, -1.0], [0.0, 2.0]], device=device)
+    parameters = head(means)
+    peer = torch.distributions.Independent(torch.distributions.Normal(means, head.log_std.exp()), 1)
+    actions = torch.tensor([[0.1, -2.0], [0.4, 1.0]], device=device)
+    normalised = torch.tensor([[0.0, -1.0], [1.5, 0.5]], device=device)
+    torch.testing.assert_close(head.log_prob(parameters, actions), peer.log_prob(normalised))  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(head.entropy(parameters), peer.entropy())  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(head.mode(parameters), torch.tensor([[0.2, -2.0], [0.1, 4.0]], device=device))
+    torch.testing.assert_close(head.features(actions), normalised.clamp(-1, 1))
+
+
+def test_gaussian_samples_have_the_mean_and_deviation_of_the_parameters(device: str) -> None:
+    head = GaussianHead(spaces.Box(-3.0, 5.0, (1,))).to(device)
+    actions = head.sample(head(torch.full((100_000, 1), 0.5, device=device)), seeding.generator(0, device=device))
+    assert abs(actions.mean().item() - 3.0) < 0.04
+    assert abs(actions.std().item() - 4 * head.log_std.exp().item()) < 0.04
+
+
+def test_cross_entropy_to_a_certain_expert_is_minus_the_log_probability() -> None:
+    head, logits = CategoricalHead(spaces.Discrete(3)), torch.tensor([[0.0, 1.0, -1.0]])
+    certain, even = torch.tensor([[0.0, 1.0, 0.0]]), torch.full((1, 3), 1 / 3)
+    torch.testing.assert_close(head.cross_entropy(logits, certain), -head.log_prob(logits, torch.tensor([1])))
+    torch.testing.assert_close(head.cross_entropy(logits, even), -logits.log_softmax(-1).mean(-1))
+    gaussian, action = GaussianHead(spaces.Box(-1.0, 1.0, (2,))), torch.tensor([[0.3, -0.2]])
+    parameters = gaussian(torch.zeros(1, 2))
+    torch.testing.assert_close(gaussian.cross_entropy(parameters, action), -gaussian.log_prob(parameters, action))
+
+
+def test_divergence_agrees_with_torch_and_is_zero_only_between_equals() -> None:
+    head = GaussianHead(spaces.Box(-1.0, 1.0, (2,)))
+    ours, theirs = torch.tensor([[0.5, -1.0, 0.1, -0.3]]), torch.tensor([[0.0, 2.0, -0.5, 0.4]])
+    normals = [
+        torch.distributions.Independent(torch.distributions.Normal(x[:, :2], x[:, 2:].exp()), 1) for x in (ours, theirs)
+    ]
+    torch.testing.assert_close(head.divergence(ours, theirs), torch.distributions.kl_divergence(*normals))
+    assert head.divergence(ours, ours).item() == 0
+    logits = torch.tensor([[0.0, 1.0, -1.0], [3.0, 0.0, 0.0]])
+    categories = [torch.distributions.Categorical(logits=x) for x in (logits, logits.flip(1))]
+    discrete = CategoricalHead(spaces.Discrete(3))
+    torch.testing.assert_close(
+        discrete.divergence(logits, logits.flip(1)), torch.distributions.kl_divergence(*categories)
+    )
+
+
+def test_an_unknown_space_is_refused() -> None:
+    with pytest.raises(TypeError, match="must be Discrete, MultiDiscrete or Box"):
+        action_head(spaces.MultiBinary(3))
+
+
+def test_several_choices_are_as_many_categories(device: str) -> None:
+    space = spaces.MultiDiscrete([2, 4, 3], start=[0, 1, 5])
+    head = action_head(space).to(device)
+    singles = [CategoricalHead(spaces.Discrete(int(n), start=int(first))) for n, first in zip(space.nvec, space.start)]  # noqa: B905
+    one, other = (torch.randn(6, 9, generator=torch.Generator().manual_seed(i)).to(device) for i in range(2))
+    cuts = [torch.split(x, [2, 4, 3], -1) for x in (one, other)]
+    parameters, others = head(one), head(other)
+    actions = head.sample(parameters, seeding.generator(0, device=device))
+    assert all(space.contains(action) for action in actions.cpu().numpy())
+
+    def summed(name: str, *arguments: list[torch.Tensor]) -> torch.Tensor:
+        rows = zip(singles, *arguments)  # noqa: B905
+        return torch.stack([getattr(single, name)(*parts) for single, *parts in rows]).sum(0)
+
+    choices = list(actions.unbind(-1))
+    torch.testing.assert_close(head.log_prob(parameters, actions), summed("log_prob", list(cuts[0]), choices))
+    torch.testing.assert_close(head.cross_entropy(parameters, actions), -head.log_prob(parameters, actions))
+    torch.testing.assert_close(head.entropy(parameters), summed("entropy", list(cuts[0])))
+    torch.testing.assert_close(head.divergence(parameters, others), summed("divergence", list(cuts[0]), list(cuts[1])))
+    modes = [single.mode(part) for single, part in zip(singles, cuts[0], strict=True)]
+    torch.testing.assert_close(head.mode(parameters), torch.stack(modes, -1))
+    features = torch.cat([single.features(x) for single, x in zip(singles, choices, strict=True)], -1)
+    torch.testing.assert_close(head.features(actions), features)
+
+
+def test_choices_are_drawn_by_their_probabilities() -> None:
+    head = action_head(spaces.MultiDiscrete([2, 3]))
+    chances = torch.tensor([0.1, 0.9, 0.2, 0.5, 0.3])
+    actions = head.sample(head(chances.log().expand(100_000, 5)), seeding.generator(0))
+    torch.testing.assert_close(head.features(actions).mean(0), chances, atol=0.006, rtol=0)

@@ -1,0 +1,60 @@
+import pytest
+import torch
+from gymnasium import spaces
+
+from metarl.nn.action_heads import CategoricalHead
+from metarl.nn.encoders import ContextEncoder, ObservationEncoder
+from metarl.nn.normalisation import RewardScale, RunningNormaliser
+from metarl.trials.context import Context
+
+
+def test_running_normaliser_holds_the_statistics_of_everything_seen() -> None:
+    stream = torch.Generator().manual_seed(0)
+    batches = [torch.randn(4, 7, 3, generator=stream) * 5 + 2, torch.randn(9, 1, 3, generator=stream) - 4]
+    normaliser = RunningNormaliser((3,))
+    for batch in batches:
+        normaliser.update(batch)
+    rows = torch.cat([batch.reshape(-1, 3) for batch in batches]).double()
+    torch.testing.assert_close(normaliser.mean, rows.mean(0))
+    torch.testing.assert_close(normaliser.square, rows.var(0, correction=0))
+    out = normaliser(rows.float())
+    torch.testing.assert_close(out.mean(0), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(out.std(0, correction=0), torch.ones(3))
+
+
+def test_normalisation_of_a_constant_stays_finite() -> None:
+    normaliser = RunningNormaliser((1,))
+    normaliser.update(torch.full((10, 1), 7.0))
+    assert normaliser(torch.tensor([[7.0]])).item() == 0
+
+
+def test_reward_scale_ignores_zeros() -> None:
+    scale = RewardScale()
+    rewards = torch.tensor([0.0, 0.0, 300.0, -300.0, 0.0])
+    assert torch.equal(scale(rewards), rewards)
+    scale.update(rewards)
+    torch.testing.assert_close(scale(rewards), rewards / 300)
+
+
+def test_discrete_spaces_are_embedded_from_their_own_start() -> None:
+    encoder = ObservationEncoder(spaces.Discrete(3, start=-1), 8)
+    assert isinstance(encoder.layer, torch.nn.Embedding)
+    torch.testing.assert_close(encoder(torch.tensor([-1, 1])), encoder.layer.weight[[0, 2]])
+    pair = ObservationEncoder(spaces.MultiDiscrete([2, 3]), 8)
+    assert isinstance(pair.layer, torch.nn.Embedding)
+    torch.testing.assert_close(pair(torch.tensor([1, 2])), pair.layer.weight[1] + pair.layer.weight[4])
+
+
+def test_an_unknown_space_is_refused() -> None:
+    with pytest.raises(TypeError, match="must be Box, Discrete or MultiDiscrete"):
+        ObservationEncoder(spaces.Text(3), 8)
+
+
+def test_before_the_first_transition_only_the_observation_counts() -> None:
+    encoder = ContextEncoder(spaces.Discrete(4), CategoricalHead(spaces.Discrete(2)), 8)
+    zero = torch.zeros(2)
+    observation, action = torch.tensor([1, 1]), torch.tensor([0, 1])
+    fresh = Context(observation, torch.tensor([0, 3]), action, zero, zero, started=zero)
+    torch.testing.assert_close(encoder(fresh)[0], encoder(fresh)[1])
+    going = Context(observation, torch.tensor([0, 3]), action, zero, zero, started=torch.ones(2))
+    assert not torch.allclose(encoder(going)[0], encoder(going)[1])

@@ -1,0 +1,55 @@
+import pytest
+import torch
+
+from metarl.nn.memory import Memory
+from metarl.nn.recurrent import RecurrentMemory
+from metarl.nn.transformer import TransformerMemory
+
+STEPS, WIDTH = 17, 16
+
+
+def made(kind: str, device: str) -> Memory:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if kind in ("gru", "lstm"):
+            return RecurrentMemory(kind, WIDTH, 2).to(device)  # type: ignore[arg-type]
+        return TransformerMemory(WIDTH, 2, 2, 5 if kind == "window" else 1000).to(device)
+
+
+def trials(device: str) -> torch.Tensor:
+    return torch.randn(4, STEPS, WIDTH, generator=torch.Generator().manual_seed(1)).to(device)
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm", "transformer", "window"])
+@torch.no_grad()
+def test_steps_equal_whole_trials_with_staggered_resets(kind: str, device: str) -> None:
+    memory, x = made(kind, device), trials(device)
+    expected, _ = memory(x)
+    state, slot = memory.initial_state(len(x)), torch.arange(len(x), device=device)
+    for t in range(STEPS + 15):
+        state = memory.reset(state, slot * 5 == t)
+        own = torch.clamp(t - 5 * slot, 0, STEPS - 1)
+        y, state = memory.step(x[slot, own], state)
+        inside = (t >= 5 * slot) & (t - 5 * slot < STEPS)
+        torch.testing.assert_close(y[inside], expected[slot, own][inside], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm", "transformer", "window"])
+def test_segments_equal_whole_trials_and_stop_gradients(kind: str, device: str) -> None:
+    memory, x = made(kind, device), trials(device).requires_grad_()
+    first, past = memory(x[:, :6])
+    second, past = memory(x[:, 6:13], past)
+    third, _ = memory(x[:, 13:], past)
+    torch.testing.assert_close(torch.cat([first, second, third], 1), memory(x)[0], rtol=1e-4, atol=1e-5)
+    (gradient,) = torch.autograd.grad(third.sum(), x)
+    assert not gradient[:, :13].any()
+    assert gradient[:, 13:].any()
+
+
+def test_attention_weights_cover_every_layer_and_head(device: str) -> None:
+    memory = made("transformer", device)
+    assert isinstance(memory, TransformerMemory)
+    weights = memory.attention_weights(trials(device))
+    assert weights.shape == (4, 2, 2, STEPS, STEPS)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(4, 2, 2, STEPS, device=device))
+    assert not weights.triu(1).any()

@@ -1,0 +1,244 @@
+"""Run folders: nothing overwritten, no row lost or doubled, and a resumed run ends as if it had never stopped."""
+
+import errno
+import json
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from fake_agent import FakeAgent, FakeOptions
+from stable_baselines3.common.callbacks import BaseCallback
+
+import metarl
+from metarl.agents.in_context.options import RL2Options
+from metarl.agents.in_context.rl2 import RL2
+from metarl.runs.folder import Run, RunConfig
+from metarl.runs.training_loop import train
+from metarl.training.logs import STEPS
+
+CONFIG = RunConfig(
+    "rl2", "bernoulli-bandit", {"arms": 3}, seed=1, total_steps=500, options={"rate": 0.1, "net": {"width": 8}}
+)
+
+
+def write_rows(run: Run, start: int, *steps: int) -> None:
+    logger = run.logger(start)
+    for step in steps:
+        logger.record(STEPS, step)
+        logger.record("train/loss", step + start / 1000)
+        if step >= 300:
+            logger.record("train/late", 1.0)  # a column that appears later
+        logger.dump(step)
+    logger.close()
+
+
+def test_config_survives_the_folder(tmp_path: Path) -> None:
+    Run.create(tmp_path / "a" / "b", CONFIG)
+    assert Run.open(tmp_path / "a" / "b").config == CONFIG
+
+
+def test_an_existing_run_is_never_overwritten(tmp_path: Path) -> None:
+    Run.create(tmp_path, CONFIG)
+    with pytest.raises(ValueError, match=r"already holds a run: go on with --resume"):
+        Run.create(tmp_path, CONFIG)
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(ValueError, match="not empty"):
+        Run.create(tmp_path, CONFIG)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_opening_what_is_no_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not a run folder"):
+        Run.open(tmp_path / "nowhere")
+    (tmp_path / "config.json").write_text('{"agent": "rl2"')
+    with pytest.raises(ValueError, match=r"config\.json is damaged"):
+        Run.open(tmp_path)
+    (tmp_path / "config.json").write_text('{"agent": "rl2"}')
+    with pytest.raises(ValueError, match=r"config\.json is damaged"):
+        Run.open(tmp_path)
+
+
+def test_resuming_with_other_settings_names_them(tmp_path: Path) -> None:
+    Run.create(tmp_path, CONFIG)
+    other = replace(CONFIG, seed=2, options={"rate": 0.1, "net": {"width": 16}})
+    with pytest.raises(ValueError, match=r"options.net.width 8, not 16; seed 1, not 2"):
+        Run.resume(tmp_path, other)
+
+
+def test_a_run_does_not_go_on_under_another_teacher(tmp_path: Path) -> None:
+    teaching = {"expert": "KnownBestArm", "share": 0.3, "privileged_critic": True}
+    Run.create(tmp_path, replace(CONFIG, teaching=teaching))
+    with pytest.raises(ValueError, match=r"teaching.expert 'KnownBestArm', not None"):
+        Run.resume(tmp_path, replace(CONFIG, teaching={**teaching, "expert": None}))
+
+
+def test_a_run_that_does_not_say_who_taught_it_goes_on(tmp_path: Path) -> None:
+    Run.create(tmp_path, CONFIG)
+    assert Run.resume(tmp_path, replace(CONFIG, teaching={"expert": None})).config.teaching == {}
+
+
+def test_a_resumed_run_may_go_further(tmp_path: Path) -> None:
+    Run.create(tmp_path, CONFIG)
+    Run.resume(tmp_path, replace(CONFIG, total_steps=900, versions={"torch": "another"}))
+    assert Run.open(tmp_path).config == replace(CONFIG, total_steps=900)
+
+
+def test_settings_are_equal_when_their_json_is() -> None:
+    assert replace(CONFIG, options={"sizes": (8, 8)}).differences(replace(CONFIG, options={"sizes": [8, 8]})) == []
+
+
+def test_rows_are_neither_lost_nor_doubled_after_a_crash(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, CONFIG)
+    write_rows(run, 0, 100, 200, 300)  # killed here, its last checkpoint at 200
+    write_rows(run, 200, 300, 400)  # killed again
+    write_rows(run, 200, 300, 400, 500)
+    rows = run.progress()
+    assert [row[STEPS] for row in rows] == [100, 200, 300, 400, 500]
+    assert [row["train/loss"] for row in rows] == pytest.approx([100, 200, 300.2, 400.2, 500.2])
+    assert [row.get("train/late") for row in rows] == [None, None, 1, 1, 1]
+
+
+def test_going_back_to_an_older_checkpoint_drops_what_came_after(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, CONFIG)
+    write_rows(run, 0, 100, 200)
+    write_rows(run, 200, 300, 400)
+    write_rows(run, 100, 200, 300)
+    assert [row[STEPS] for row in run.progress()] == [100, 200, 300]
+
+
+def test_a_torn_last_row_is_ignored(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, CONFIG)
+    write_rows(run, 0, 100, 200)
+    file = tmp_path / "progress.csv"
+    file.write_text(file.read_text() + "30")
+    assert [row[STEPS] for row in run.progress()] == [100, 200]
+
+
+def test_a_new_run_has_no_rows(tmp_path: Path) -> None:
+    assert Run.create(tmp_path, CONFIG).progress() == []
+
+
+def test_config_names_the_versions(tmp_path: Path) -> None:
+    Run.create(tmp_path, CONFIG)
+    versions = json.loads((tmp_path / "config.json").read_text())["versions"]
+    assert {"python", "torch", "metarl-toolkit"} <= versions.keys()
+
+
+def test_a_folder_that_cannot_be_written_is_an_oserror(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        Run.create(tmp_path / "file" / "run", CONFIG)
+
+
+def make_agent(fail_at: int = 0) -> FakeAgent:
+    return FakeAgent(metarl.make("bernoulli-bandit", arms=3), FakeOptions(fail_at=fail_at), seed=1, device="cpu")
+
+
+def start(folder: Path, total_steps: int = 500) -> Run:
+    return Run.create(folder, replace(CONFIG, total_steps=total_steps))
+
+
+class Raise(BaseCallback):
+    """Sends a signal to this process in the update that begins at `steps`, `times` times."""
+
+    def __init__(self, number: signal.Signals, steps: int, times: int = 1) -> None:
+        super().__init__()
+        self.number, self.steps, self.times = number, steps, times
+
+    def _on_step(self) -> bool:
+        if self.model.num_timesteps == self.steps + 10:
+            for _ in range(self.times):
+                signal.raise_signal(self.number)
+        return True
+
+
+def test_training_leaves_logs_and_a_checkpoint(tmp_path: Path) -> None:
+    agent = make_agent()
+    assert train(start(tmp_path), agent, progress_bar=False) is None
+    assert [row[STEPS] for row in Run.open(tmp_path).progress()] == [100, 200, 300, 400, 500]
+    assert torch.equal(FakeAgent.load(tmp_path / "checkpoint.safetensors").weight, agent.weight)
+    assert list(tmp_path.glob("events.out.tfevents*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_update_saves_and_resumes_exactly(tmp_path: Path, number: signal.Signals) -> None:
+    whole = make_agent()
+    train(start(tmp_path / "whole"), whole, progress_bar=False)
+
+    run = start(tmp_path / "stopped")
+    assert train(run, make_agent(), Raise(number, steps=200), progress_bar=False) == number
+    agent = FakeAgent.load(run.checkpoint)
+    assert agent.num_timesteps == 300
+    assert train(run, agent, progress_bar=False) is None
+
+    assert torch.equal(agent.weight, whole.weight)
+    assert without_times(run) == without_times(Run.open(tmp_path / "whole"))
+
+
+def without_times(run: Run) -> list[dict[str, float]]:
+    """What was logged, but for how long it took."""
+    return [{name: value for name, value in row.items() if name != "time/time_elapsed"} for row in run.progress()]
+
+
+def test_a_second_interrupt_stops_at_once_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    run = start(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train(run, make_agent(), Raise(signal.SIGINT, 200, times=2), seconds_between_checkpoints=0, progress_bar=False)
+    assert FakeAgent.load(run.checkpoint).num_timesteps == 200
+
+
+def test_handlers_are_as_before_after_training(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    train(start(tmp_path), make_agent(), Raise(signal.SIGINT, 100), progress_bar=False)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_training_works_outside_the_main_thread(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(train, start(tmp_path), make_agent(), progress_bar=False).result() is None
+
+
+def test_a_crash_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    run = start(tmp_path)
+    with pytest.raises(ValueError, match="NaN reward"):
+        train(run, make_agent(fail_at=4), seconds_between_checkpoints=0, progress_bar=False)
+    assert FakeAgent.load(run.checkpoint).num_timesteps == 300
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = start(tmp_path)
+    train(run, make_agent(), Raise(signal.SIGINT, 200), progress_bar=False)
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("metarl.training.checkpoints.save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        train(run, FakeAgent.load(run.checkpoint), progress_bar=False)
+    assert FakeAgent.load(run.checkpoint).num_timesteps == 300
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_without_tensorboard_there_are_still_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metarl.runs.folder.has_tensorboard", lambda: False)
+    run = start(tmp_path)
+    train(run, make_agent(), progress_bar=False)
+    assert len(run.progress()) == 5
+    assert not list(tmp_path.glob("events*"))
+
+
+def test_a_run_of_a_family_that_is_no_option_of_metarl_loads_by_its_folder(tmp_path: Path, user_project: Path) -> None:
+    """A checkpoint alone cannot tell where a user's own environment comes from; the run's config can."""
+    config = RunConfig("rl2", "drift_family:drift", {}, 0, 1, {})
+    run = Run.create(tmp_path / "run", config)
+    drift = config.make_distribution(trust=True)
+    RL2(drift, RL2Options(batch_steps=60), device="cpu").save(run.checkpoint)
+    assert metarl.load(run.path, device="cpu", trust=True).distribution.name == drift.name
+    with pytest.raises(ValueError, match="give it as the argument `distribution`"):
+        metarl.load(run.checkpoint, device="cpu")

@@ -8,11 +8,13 @@ OLDEST ?= $(shell for minor in 10 11 12 13; do python3.$$minor -c '' 2>/dev/null
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 LOWEST := .venv-lowest
+# box2d has to be compiled at its lowest, metaworld pins MuJoCo
+LOWEST_EXTRAS := tensorboard benchmark mujoco minigrid
 # one thread for each test process: two pools of threads on two cores wait for each other
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check format quick lowest clean
+.PHONY: help demo test lint check format quick lowest gpu wheels clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,9 +41,21 @@ quick: $(INSTALLED) ## format, lint and the light tests, in less than a minute
 	$(BIN)/ruff check .
 	$(TEST) -m "not slow" --durations=5
 
+# old releases meet new ones of packages that we do not name, and warn of it: that is no fault of metarl
 lowest: TORCH = torch==2.4
 lowest: $(LOWEST)/.installed ## the light tests on the oldest Python here, with the lowest version that each bound allows
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 -m "not slow" -o filterwarnings=default
+
+gpu: $(INSTALLED) ## what only a machine with a GPU can tell: tests, agreement with the CPU, speed
+	$(BIN)/python experiments/gpu.py
+
+# for another Python: make wheels PYTHON_THERE=3.13
+PYTHON_THERE ?= 3.12
+
+wheels: ## packages for a machine with a GPU and no network, as wheels in wheels/
+	rm -rf wheels
+	$(PYTHON) -m pip download --only-binary=:all: --no-deps --python-version $(PYTHON_THERE) --dest wheels \
+		--requirement experiments/gpu_wheels.txt
 
 clean: ## remove the environment, caches and build results; runs/ stays
 	rm -rf .venv $(LOWEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
@@ -60,7 +74,7 @@ $(LOWEST)/.installed: pyproject.toml tests/lowest_versions.py
 	$(OLDEST) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install $(TORCH)
 	$(LOWEST)/bin/python -m pip install --no-deps --editable .
-	$(LOWEST)/bin/python tests/lowest_versions.py test > $(LOWEST)/versions.txt
+	$(LOWEST)/bin/python tests/lowest_versions.py test $(LOWEST_EXTRAS) > $(LOWEST)/versions.txt
 	$(LOWEST)/bin/python -m pip install --requirement $(LOWEST)/versions.txt
 	$(LOWEST)/bin/python -m pip check
 	touch $@

@@ -29,7 +29,7 @@ class Ant(MujocoTasks):
     normal_velocity = True
 
     @final
-    def place(self, now: Simulations) -> Floats:
+    def position(self, now: Simulations) -> Floats:
         torso: Floats = now.output("xpos")[:, TORSO, :2]
         return torso
 
@@ -97,5 +97,5 @@ class AntGoal(Ant):
 
     def reward(self, velocity: Floats, action: Floats, now: Simulations, task: Values) -> Floats:
         goal = task["distance"] * np.stack([np.cos(task["angle"]), np.sin(task["angle"])])
-        missing: Floats = np.abs(self.place(now) - goal.T).sum(1)
+        missing: Floats = np.abs(self.position(now) - goal.T).sum(1)
         return -missing - 0.1 * squares(action)

@@ -53,7 +53,7 @@ class BernoulliBandit(NativeDistribution):
         return 1
 
     @property
-    def episodes(self) -> int:
+    def num_episodes(self) -> int:
         return self.pulls
 
     def optimal_return(self, num_episodes: int | None = None) -> OptimalReturn | None:
@@ -76,7 +76,7 @@ class BernoulliBandit(NativeDistribution):
     def initial_state(self, tasks: Tasks, generator: torch.Generator) -> Tensor:
         return torch.zeros(len(tasks), 1, device=tasks.device)
 
-    def observe(self, state: Tensor, tasks: Tasks) -> Tensor:
+    def observation(self, state: Tensor, tasks: Tasks) -> Tensor:
         return torch.zeros(len(tasks), 1, device=tasks.device)
 
     def transition(

@@ -17,7 +17,7 @@ FROZEN = {"train": 0.8, "test": 0.8, "ood": 0.7}  # the chance that a tile is no
 
 
 def frozen_lake(
-    size: int = 4, slippery: bool = False, steps: int | None = None, episodes: int = 5, workers: int = 0
+    size: int = 4, slippery: bool = False, max_episode_steps: int | None = None, num_episodes: int = 5, workers: int = 0
 ) -> GymTasks:
     """A lake with hidden holes, gymnasium's FrozenLake: the agent sees only where it is; every map can be crossed.
 
@@ -37,8 +37,8 @@ def frozen_lake(
         ood={},
         apply="kwargs",
         draw=Maps(size),
-        steps=25 * size if steps is None else steps,
-        num_episodes=episodes,
+        max_episode_steps=25 * size if max_episode_steps is None else max_episode_steps,
+        num_episodes=num_episodes,
         workers=workers,
     )
 

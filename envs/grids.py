@@ -88,7 +88,7 @@ class GoalGrid(NativeDistribution):
         return torch.full((len(tasks),), x * self.side + y, device=tasks.device)
 
     @final
-    def observe(self, state: Tensor, tasks: Tasks) -> Tensor:
+    def observation(self, state: Tensor, tasks: Tasks) -> Tensor:
         return state
 
     @final
@@ -152,10 +152,6 @@ class GridNavigation(GoalGrid):
     def horizon(self) -> int:
         return 15
 
-    @property
-    def episodes(self) -> int:
-        return self.num_episodes
-
     def goals(self) -> list[tuple[int, int]]:
         if self.split_name == "ood":
             return [(0, 1), (1, 0), (1, 1)]
@@ -203,10 +199,6 @@ class DarkRoom(GoalGrid):
     @property
     def horizon(self) -> int:
         return 20 if self.variant == "ad" else 100
-
-    @property
-    def episodes(self) -> int:
-        return self.num_episodes
 
     def goals(self) -> list[tuple[int, int]]:
         cells = [(x, y) for x in range(self.side) for y in range(self.side)]

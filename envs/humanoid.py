@@ -48,7 +48,7 @@ class HumanoidDirection(MujocoTasks):
         bodies = [now.output(name)[:, 1:].reshape(len(now.qpos), -1) for name in ("cinert", "cvel")]
         return np.concatenate([now.qpos[:, 2:], now.qvel, *bodies, now.output("qfrc_actuator")[:, ROOT:]], 1)
 
-    def place(self, now: Simulations) -> Floats:
+    def position(self, now: Simulations) -> Floats:
         mass = self.model.body_mass
         center: Floats = np.einsum("b,nbj->nj", mass, now.output("xipos")) / mass.sum()
         return center[:, :2]

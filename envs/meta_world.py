@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from metarl.engines.gym_tasks import GymTasks
 from metarl.evaluation.results import Evaluation
-from metarl.imports import require
+from metarl.imports import import_extra
 from metarl.priors import Integers
 
 ENTRIES = 6  # most numbers that a layout has: where the object starts and where it should go
@@ -21,23 +21,23 @@ ADAPTATION, TESTING = 10, 3  # episodes, by the benchmark's protocol
 
 
 def ml1(
-    environment: str = "reach-v3", seed: int = 0, episodes: int = ADAPTATION + TESTING, workers: int = 0
+    environment: str = "reach-v3", seed: int = 0, num_episodes: int = ADAPTATION + TESTING, workers: int = 0
 ) -> GymTasks:
     """Meta-World ML1: one manipulation environment; the goal is hidden; 50 training and 50 other test layouts."""
-    known = require("metaworld", "metaworld").ALL_V3_ENVIRONMENTS
+    known = import_extra("metaworld", "metaworld").ALL_V3_ENVIRONMENTS
     if environment not in known:
         raise ValueError(f"Meta-World has no environment {environment!r}; it has {', '.join(known)}")
-    return _family(f"ml1-{environment}", Benchmark(environment, seed), episodes, workers)
+    return _family(f"ml1-{environment}", Benchmark(environment, seed), num_episodes, workers)
 
 
-def ml10(seed: int = 0, episodes: int = ADAPTATION + TESTING, workers: int = 0) -> GymTasks:
+def ml10(seed: int = 0, num_episodes: int = ADAPTATION + TESTING, workers: int = 0) -> GymTasks:
     """Meta-World ML10: ten manipulation environments to train on, five others to test on; the goal is hidden."""
-    return _family("ml10-v3", Benchmark("ML10", seed), episodes, workers)
+    return _family("ml10-v3", Benchmark("ML10", seed), num_episodes, workers)
 
 
-def ml45(seed: int = 0, episodes: int = ADAPTATION + TESTING, workers: int = 0) -> GymTasks:
+def ml45(seed: int = 0, num_episodes: int = ADAPTATION + TESTING, workers: int = 0) -> GymTasks:
     """Meta-World ML45: 45 manipulation environments to train on, five others to test on; the goal is hidden."""
-    return _family("ml45-v3", Benchmark("ML45", seed), episodes, workers)
+    return _family("ml45-v3", Benchmark("ML45", seed), num_episodes, workers)
 
 
 def success_rates(result: Evaluation, family: GymTasks, adaptation_episodes: int = ADAPTATION) -> dict[str, float]:
@@ -65,7 +65,7 @@ def _family(name: str, benchmark: "Benchmark", episodes: int, workers: int) -> G
             "layout": spaces.Box(-1, 1, (ENTRIES,), np.float32),  # meters; the table and what is on it lie within
         },
         draw=benchmark.draw,
-        steps=HORIZON,
+        max_episode_steps=HORIZON,
         num_episodes=episodes,
         show_tasks=True,  # of the layout the object's place can be seen, the goal cannot
         workers=workers,
@@ -104,7 +104,7 @@ class Benchmark:
 
     @property
     def _names(self) -> dict[str, tuple[str, ...]]:
-        known = require("metaworld", "metaworld").env_dict
+        known = import_extra("metaworld", "metaworld").env_dict
         if self.name in ("ML10", "ML45"):
             return {split: tuple(kinds) for split, kinds in getattr(known, f"{self.name}_V3").items()}
         return {"train": (self.name,), "test": (self.name,)}
@@ -165,13 +165,13 @@ class _Layout:
 
 
 def _open(name: str, render_mode: str | None) -> Any:
-    return require("metaworld", "metaworld").ALL_V3_ENVIRONMENTS[name](render_mode=render_mode)
+    return import_extra("metaworld", "metaworld").ALL_V3_ENVIRONMENTS[name](render_mode=render_mode)
 
 
 def _set_layout(env: Any, name: str, padded: np.ndarray) -> None:
     layout = padded[: env._random_reset_space.low.size]
     task = {"rand_vec": layout, "env_cls": type(env), "partially_observable": True}
-    env.set_task(require("metaworld", "metaworld").Task(name, pickle.dumps(task)))  # as its benchmarks make them
+    env.set_task(import_extra("metaworld", "metaworld").Task(name, pickle.dumps(task)))  # as its benchmarks make them
     env._get_state_rand_vec = _Layout(layout)
 
 
@@ -182,7 +182,7 @@ def _layouts(environment: str, seed: int) -> dict[str, np.ndarray]:
     The package's ML1 makes the training layouts from its seed and the test layouts from the next one: only even seeds
     are used, or the training layouts of one seed would be the test layouts of another.
     """
-    benchmark = require("metaworld", "metaworld").ML1(environment, seed=2 * seed)
+    benchmark = import_extra("metaworld", "metaworld").ML1(environment, seed=2 * seed)
     return {"train": _vectors(benchmark.train_tasks), "test": _vectors(benchmark.test_tasks)}
 
 

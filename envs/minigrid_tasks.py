@@ -12,14 +12,16 @@ from gymnasium.utils import RecordConstructorArgs
 
 from metarl.engines.gym_tasks import GymTasks
 from metarl.engines.seeded_levels import SeededLevels
-from metarl.imports import require
+from metarl.imports import import_extra
 from metarl.priors import Integers
 
 SEEDS = 1_000_000  # layouts of each split: train has the seeds below, test as many from here on
 MOVES = 3  # MiniGrid's first actions: turn left, turn right, go forward
 
 
-def minigrid_hidden_goal(size: int = 6, steps: int = 40, episodes: int = 4, workers: int = 0) -> GymTasks:
+def minigrid_hidden_goal(
+    size: int = 6, max_episode_steps: int = 40, num_episodes: int = 4, workers: int = 0
+) -> GymTasks:
     """MiniGrid's empty room with an unseen goal in any cell: the agent sees its own cell and direction only.
 
     `size` counts the walls, as in MiniGrid: 6 leaves 4 x 4 cells, of which all but the start's may be the goal. Reward
@@ -31,21 +33,24 @@ def minigrid_hidden_goal(size: int = 6, steps: int = 40, episodes: int = 4, work
     """
     if size < 4:
         raise ValueError(f"minigrid-hidden-goal needs a size of at least 4, two of which are walls, got {size}")
-    require("minigrid", "minigrid")
+    import_extra("minigrid", "minigrid")
     return GymTasks(
         f"minigrid-hidden-goal-{size}x{size}-v1",
-        make=EmptyRoom(size, steps),
+        make=EmptyRoom(size, max_episode_steps),
         parameters={"goal": spaces.Box(1, size - 2, (2,), np.int64)},
         draw=Goals(size),
-        steps=steps,
-        num_episodes=episodes,
+        max_episode_steps=max_episode_steps,
+        num_episodes=num_episodes,
         share_tasks=True,
         workers=workers,
     )
 
 
 def minigrid(
-    environment: str = "MiniGrid-FourRooms-v0", steps: int | None = None, episodes: int = 3, workers: int = 0
+    environment: str = "MiniGrid-FourRooms-v0",
+    max_episode_steps: int | None = None,
+    num_episodes: int = 3,
+    workers: int = 0,
 ) -> GymTasks:
     """Any MiniGrid environment: the task is the seed of its layout, which comes back in every episode of a trial.
 
@@ -57,16 +62,16 @@ def minigrid(
     Raises ValueError for an unknown environment, or one without a time limit of its own, ImportError without the extra
     `minigrid`.
     """
-    require("minigrid", "minigrid")
+    import_extra("minigrid", "minigrid")
     _check_known(environment)
-    make = Layouts(environment, steps)
+    make = Layouts(environment, max_episode_steps)
     return GymTasks(
         environment.lower(),
         make=make,
         parameters={"seed": Integers(0, SEEDS - 1)},
         test={"seed": (SEEDS, 2 * SEEDS - 1)},
-        steps=steps or make.own_steps(),
-        num_episodes=episodes,
+        max_episode_steps=max_episode_steps or make.own_steps(),
+        num_episodes=num_episodes,
         show_tasks=True,
         workers=workers,
     )
@@ -78,12 +83,14 @@ class EmptyRoom:
     """Makes empty rooms with a hidden goal."""
 
     size: int
-    steps: int
+    max_episode_steps: int
 
     def __call__(self, render_mode: str | None = None) -> "gymnasium.Env[Any, Any]":
-        room = require("minigrid.envs", "minigrid").EmptyEnv
+        room = import_extra("minigrid.envs", "minigrid").EmptyEnv
         # the view is not shown to the agent, and the smallest one is computed soonest
-        return HiddenGoal(Rewarded(room(self.size, max_steps=self.steps, agent_view_size=3, render_mode=render_mode)))
+        return HiddenGoal(
+            Rewarded(room(self.size, max_steps=self.max_episode_steps, agent_view_size=3, render_mode=render_mode))
+        )
 
 
 @final
@@ -115,7 +122,7 @@ class HiddenGoal(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         x, y = options.pop("task")["goal"]
         _, info = self.env.reset(seed=seed, options=options)
         self.room.grid.set(self.room.width - 2, self.room.height - 2, None)  # where EmptyEnv puts it
-        self.room.put_obj(require("minigrid.core.world_object", "minigrid").Goal(), int(x), int(y))
+        self.room.put_obj(import_extra("minigrid.core.world_object", "minigrid").Goal(), int(x), int(y))
         return self._seen(), info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -145,11 +152,11 @@ class Layouts:
     """Makes environments whose layout is drawn from the seed that is the task."""
 
     environment: str
-    steps: int | None
+    max_episode_steps: int | None
 
     def __call__(self, render_mode: str | None = None) -> "gymnasium.Env[Any, Any]":
-        require("minigrid", "minigrid")  # registers its environments, in a worker process, too
-        limit = {} if self.steps is None else {"max_steps": self.steps}
+        import_extra("minigrid", "minigrid")  # registers its environments, in a worker process, too
+        limit = {} if self.max_episode_steps is None else {"max_steps": self.max_episode_steps}
         env = gymnasium.make(self.environment, render_mode=render_mode, disable_env_checker=True, **limit)
         return OneHotView(Rewarded(SeededLevels(env)))
 
@@ -157,7 +164,7 @@ class Layouts:
         """After how many steps the environment itself ends an episode."""
         env: Any = self()
         if env.unwrapped.max_steps < 1:  # of BabyAI
-            raise ValueError(f"{self.environment} has a limit of its own for each layout: give steps=...")
+            raise ValueError(f"{self.environment} has a limit of its own for each layout: give max_episode_steps=...")
         return int(env.unwrapped.max_steps)
 
 
@@ -168,7 +175,7 @@ class OneHotView(gymnasium.ObservationWrapper[Any, Any, Any], RecordConstructorA
     def __init__(self, env: "gymnasium.Env[Any, Any]") -> None:
         RecordConstructorArgs.__init__(self)
         gymnasium.ObservationWrapper.__init__(self, env)
-        names = require("minigrid.core.constants", "minigrid")
+        names = import_extra("minigrid.core.constants", "minigrid")
         kinds = (names.OBJECT_TO_IDX, names.COLOR_TO_IDX, names.STATE_TO_IDX)
         self._rows = [np.eye(len(kind), dtype=np.float32) for kind in kinds]
         view: Any = env.observation_space

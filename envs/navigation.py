@@ -40,7 +40,7 @@ class PointFamily(NativeDistribution):
     @final
     def optimal_return(self, num_episodes: int | None = None) -> OptimalReturn:
         """A bound: the return of an agent that knows the goal."""
-        episodes = self.episodes if num_episodes is None else num_episodes
+        episodes = self.num_episodes if num_episodes is None else num_episodes
         if episodes < 1:
             raise ValueError(f"num_episodes must be at least 1, got {episodes}")
         value = self.known_goal_return()
@@ -56,7 +56,7 @@ class PointFamily(NativeDistribution):
         return torch.zeros(len(tasks), 2, device=tasks.device)
 
     @final
-    def observe(self, state: Tensor, tasks: Tasks) -> Tensor:
+    def observation(self, state: Tensor, tasks: Tasks) -> Tensor:
         return state
 
     @final
@@ -96,10 +96,6 @@ class PointNavigation(PointFamily):
     @property
     def horizon(self) -> int:
         return 100
-
-    @property
-    def episodes(self) -> int:
-        return self.num_episodes
 
     def _draw(self, num_tasks: int, generator: torch.Generator) -> dict[str, Tensor]:
         return {"goal": self._goals_at(torch.rand(num_tasks, 2, generator=generator, device=generator.device))}
@@ -152,10 +148,6 @@ class SparsePointNavigation(PointFamily):
     @property
     def horizon(self) -> int:
         return 20
-
-    @property
-    def episodes(self) -> int:
-        return self.num_episodes
 
     def _draw(self, num_tasks: int, generator: torch.Generator) -> dict[str, Tensor]:
         goals = torch.tensor(self.goals(), dtype=torch.float32, device=generator.device)

@@ -31,13 +31,13 @@ class TabularMDP(NativeDistribution):
 
     states: int = 10
     actions: int = 5
-    steps: int = 10
+    max_episode_steps: int = 10
     num_episodes: int = 10
 
     reward_span: ClassVar[float] = 8.0  # standard deviations within which mean rewards are kept, a bound for the space
 
     def __post_init__(self) -> None:
-        if min(self.states, self.actions) < 2 or min(self.steps, self.num_episodes) < 1:
+        if min(self.states, self.actions) < 2 or min(self.max_episode_steps, self.num_episodes) < 1:
             raise ValueError(f"need states, actions >= 2 and steps, num_episodes >= 1, got {self.options}")
         if any(name == "transitions" for name, *_ in self.limits):
             raise ValueError("tabular-mdp: where(...) narrows `rewards` only; transitions are rows of a simplex")
@@ -68,11 +68,7 @@ class TabularMDP(NativeDistribution):
 
     @property
     def horizon(self) -> int:
-        return self.steps
-
-    @property
-    def episodes(self) -> int:
-        return self.num_episodes
+        return self.max_episode_steps
 
     def optimal_return(self, num_episodes: int | None = None) -> OptimalReturn:
         """A bound: the mean return of an agent that knows the task."""
@@ -99,7 +95,7 @@ class TabularMDP(NativeDistribution):
     def initial_state(self, tasks: Tasks, generator: torch.Generator) -> Tensor:
         return torch.zeros(len(tasks), dtype=torch.int64, device=tasks.device)
 
-    def observe(self, state: Tensor, tasks: Tasks) -> Tensor:
+    def observation(self, state: Tensor, tasks: Tasks) -> Tensor:
         return state
 
     def transition(

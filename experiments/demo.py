@@ -15,7 +15,7 @@ from metarl.agents.in_context.options import RL2Options
 from metarl.agents.in_context.rl2 import RL2
 from metarl.evaluation.results import adaptation_table
 from metarl.runs.folder import Run, RunConfig
-from metarl.runs.meta_test import Trials
+from metarl.runs.meta_test import MetaTest
 from metarl.runs.results import write_results
 from metarl.runs.training_loop import train
 
@@ -44,7 +44,7 @@ def main(steps: int = STEPS, num_tasks: int = 20_000, seed: int = 0, folder: Pat
     seconds = time.monotonic() - start
 
     print(f"\nmeasuring it, and the classical learners, on {num_tasks:,} unseen bandits")
-    trials = Trials(bandits.split("test"), num_tasks, seed=seed)
+    trials = MetaTest(bandits.split("test"), num_tasks, seed=seed)
     ours = trials.play(trials.agent(agent), "rl2 (Transformer)")
     results = [ours, *trials.references()]
     page = write_results(folder, run, trials, agent, results)

@@ -17,7 +17,7 @@ EXTRAS = {
 }
 
 
-def require(module: str, extra: str) -> ModuleType:
+def import_extra(module: str, extra: str) -> ModuleType:
     """The module, imported now; ImportError with the command that installs the extra where it cannot be."""
     try:
         return importlib.import_module(module)

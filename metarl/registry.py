@@ -179,14 +179,14 @@ def learners() -> dict[str, str]:
     return cast(dict[str, str], importlib.import_module("metarl.agents.catalogue").LEARNERS)
 
 
-def suited(distribution: TaskDistribution) -> list[str]:
+def applicable(distribution: TaskDistribution) -> list[str]:
     """The names of the classical learners that suit `distribution`, and `expert` if it names one, as in `learners()`.
 
     >>> import metarl
-    >>> suited(metarl.make("tabular-mdp"))
+    >>> applicable(metarl.make("tabular-mdp"))
     ['random', 'psrl', 'beb', 'ucrl', 'expert']
     """
-    return [name for name in learners() if _suits(name, distribution)]
+    return [name for name in learners() if _applies(name, distribution)]
 
 
 def find(name: str, table: dict[str, str], what: str) -> str:
@@ -229,7 +229,7 @@ def _wrong_kind(name: str, kind: type) -> TypeError:
     return TypeError(f"{name} must give a metarl.TaskDistribution, got {kind.__name__}")
 
 
-def _suits(name: str, distribution: TaskDistribution) -> bool:
+def _applies(name: str, distribution: TaskDistribution) -> bool:
     try:
         import_attribute(learners()[name]).check(distribution)
     except ValueError:

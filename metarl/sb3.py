@@ -33,7 +33,7 @@ class TaskVecEnv(VecEnv):
 
     `tasks` are the tasks, an environment for each of them for good; or a number of environments that draw a new task
     for every episode. `seed` (the constructor's or the method's) names the streams of tasks and dynamics, which start
-    at the next reset. Spaces and actions are counted as `Convention` says. With `show_task` observations are
+    at the next reset. Spaces and actions are counted as `SB3Spaces` says. With `show_task` observations are
     dictionaries of the `observation` and the `task`, a vector from -1 to 1, for a `MultiInputPolicy`: an oracle.
 
     >>> import metarl
@@ -60,7 +60,7 @@ class TaskVecEnv(VecEnv):
         if isinstance(tasks, int) and tasks < 1:
             raise ValueError(f"tasks must be at least 1, got {tasks}")
         self.distribution = distribution
-        self.convention = Convention(distribution, device)
+        self.convention = SB3Spaces(distribution, device)
         self._device = device
         self._shows_task = show_task
         self._fixed = None if isinstance(tasks, int) else tasks
@@ -168,7 +168,7 @@ class TaskVecEnv(VecEnv):
 
 
 @final
-class Convention:
+class SB3Spaces:
     """How Stable-Baselines3 counts: integers from 0, and actions of a Box from -1 to 1 where they are bounded; images
     have their channels first.
 

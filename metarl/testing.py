@@ -18,7 +18,7 @@ import torch
 from metarl.contracts import distributions as distribution_contract
 from metarl.contracts import policies as policy_contract
 from metarl.contracts.clauses import ContractError, Finding, examine, uphold
-from metarl.contracts.policies import Trial
+from metarl.contracts.policies import PolicyProbe
 from metarl.contracts.probe import Probe
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.policies import AdaptivePolicy
@@ -67,9 +67,9 @@ def agent_findings(
     `source` is an agent, or a function from a number of tasks to a new AdaptivePolicy in its initial state.
     """
     if isinstance(source, Agent):
-        trial = Trial(source.policy, distribution, seed, source.device, source)
+        trial = PolicyProbe(source.policy, distribution, seed, source.device, source)
     else:
-        trial = Trial(source, distribution, seed, device)
+        trial = PolicyProbe(source, distribution, seed, device)
     return examine(policy_contract.CLAUSES, trial, skip)
 
 

@@ -233,7 +233,7 @@ def multiply(env: Any, task: dict[str, Any]) -> None:
 
 
 def family(make: Callable[[], Any], **options: Any) -> GymTasks:
-    settings: dict[str, Any] = {"tasks": {"wind": (-1, 1)}, "steps": 8} | options
+    settings: dict[str, Any] = {"parameters": {"wind": (-1, 1)}, "max_episode_steps": 8} | options
     return metarl.from_gym(make, **settings)
 
 
@@ -246,7 +246,7 @@ class Flaw(NamedTuple):
     words: str
 
 
-BOTH = {"tasks": {"wind": (-1, 1), "drag": (0.1, 0.3)}}
+BOTH = {"parameters": {"wind": (-1, 1), "drag": (0.1, 0.3)}}
 FLAWS = [
     Flaw(Deaf, {}, "two tasks differ", "does the task reach the environment"),
     Flaw(HalfDeaf, BOTH, "every parameter makes a difference", "'drag' made no difference"),
@@ -262,14 +262,20 @@ FLAWS = [
     Flaw(WrongShape, {}, "every task can be played", r"observation of shape \(2,\), not \(1,\)"),
     Flaw(Fractions, {}, "reset and step return what gymnasium asks for", "observation 20.5 .*Discrete"),
     Flaw(
-        Endless, {"steps": None}, "no episode outlasts the horizon", "goes on after its horizon of 8 steps.*TimeLimit"
+        Endless,
+        {"max_episode_steps": None},
+        "no episode outlasts the horizon",
+        "goes on after its horizon of 8 steps.*TimeLimit",
     ),
     Flaw(Wandering, {}, "two tasks differ", "not after a soft reset"),
     Flaw(Piling, {"apply": multiply}, "a task leaves nothing behind", "before it"),
     Flaw(Remembers, {}, "a task leaves nothing behind", "before it"),
     Flaw(Shared, {}, "slots never mix their tasks", "class attribute"),
     Flaw(
-        TimeUpIsTheEnd, {"steps": 8}, "ends of the task and of time are told apart", "terminated=False, truncated=True"
+        TimeUpIsTheEnd,
+        {"max_episode_steps": 8},
+        "ends of the task and of time are told apart",
+        "terminated=False, truncated=True",
     ),
     Flaw(FourValues, {}, "reset and step return what gymnasium asks for", "5 values.*got 4"),
     Flaw(Paralysed, {}, "actions make a difference", "ignore"),

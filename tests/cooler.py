@@ -46,7 +46,7 @@ class Thermostat(MemorylessExpert):
         self._sign, self._limit = sign, limit
         self._goal = torch.zeros(num_tasks, 1, device=device)
 
-    def reveal(self, tasks: Tasks) -> None:
+    def set_tasks(self, tasks: Tasks) -> None:
         self._goal = tasks["goal"].to(self.device)
 
     def act(self, observation: Tensor) -> Tensor:
@@ -58,4 +58,4 @@ class Thermostat(MemorylessExpert):
 
 def cooler(**options: Any) -> GymTasks:
     goal = spaces.Box(-2, 2, (1,), np.float32)
-    return metarl.from_gym(Cooler, tasks={"goal": goal}, steps=20, name="cooler-v1", **options)
+    return metarl.from_gym(Cooler, parameters={"goal": goal}, max_episode_steps=20, name="cooler-v1", **options)

@@ -20,8 +20,8 @@ def counted(function: Callable[[], object]) -> int:
 
 
 def row(title: str, agent: Agent) -> str:
-    steps = agent.distribution.episodes * agent.distribution.horizon
-    update = counted(lambda: agent.update(0.0, lambda env: None))
+    steps = agent.distribution.num_episodes * agent.distribution.horizon
+    update = counted(lambda: agent.train_step(0.0, lambda env: None))
     evaluation = counted(lambda: evaluate(agent.policy(4), agent.distribution, 4))
     return f"| {title} | {update} | {evaluation / steps:.2f} |"
 
@@ -33,17 +33,17 @@ def main() -> None:
             options = RL2Options(
                 memory=memory,
                 width=8,
-                layers=1,
-                heads=1,
+                num_layers=1,
+                num_heads=1,
                 batch_steps=160,
-                minibatches=2,
-                epochs=2,
+                num_minibatches=2,
+                n_epochs=2,
                 critic_epochs=2,
                 critic_minibatches=2,
             )
             print(row(f"RL², {memory}, grid navigation", RL2(metarl.make("grid-navigation"), options, device=far)))
         for network in ("feed-forward", "attention"):
-            small = MAMLOptions(width=8, tasks=4, rollouts=2, network=network)
+            small = MAMLOptions(width=8, meta_batch_size=4, rollouts_per_task=2, network=network)
             print(row(f"MAML, {network}, tabular MDPs", MAML(metarl.make("tabular-mdp"), small, device=far)))
 
 

@@ -37,7 +37,7 @@ class FakeAgent(Agent):
     def policy(self, num_tasks: int, deterministic: bool | None = None, seed: int = 0) -> AdaptivePolicy:
         return FirstAction(num_tasks)
 
-    def update(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
+    def train_step(self, fraction_done: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
         options: FakeOptions = self.options
         if options.fail_at == self.updates + 1:
             raise ValueError(f"a NaN reward in update {options.fail_at}")

@@ -1,6 +1,6 @@
-"""What `make lowest` installs: the lowest version that each bound of metarl allows, but for torch's.
+"""What `make lowest` installs: the lowest version that each bound of metarl allows, and the torch that is there.
 
-    python tests/lowest_versions.py test
+    python tests/lowest_versions.py test mujoco
 
 The arguments are extras, whose bounds are taken as well.
 """
@@ -8,10 +8,10 @@ The arguments are extras, whose bounds are taken as well.
 import re
 import sys
 from collections.abc import Collection, Iterable
-from importlib.metadata import requires
+from importlib.metadata import requires, version
 
 PROJECT = "metarl-toolkit"
-# torch is chosen on make's command line: builds of an old one are large, and there are none for a new Python.
+# make's TORCH chooses torch, which is installed before: builds are large, and an old one does not fit a new Python.
 # An extra that refers to the project itself names no version; its parts are asked for by their own names.
 LEFT_OUT = ("torch", PROJECT)
 
@@ -35,4 +35,4 @@ def lowest_versions(requirements: Iterable[str], extras: Collection[str]) -> lis
 
 
 if __name__ == "__main__":
-    print("\n".join(lowest_versions(requires(PROJECT) or (), sys.argv[1:])))
+    print("\n".join([f"torch=={version('torch')}", *lowest_versions(requires(PROJECT) or (), sys.argv[1:])]))

@@ -36,7 +36,7 @@ class Slopes(NativeDistribution):
     action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
     task_space = spaces.Dict({"slope": spaces.Box(-1.0, 1.0, (1,), np.float32)})
     horizon = 4
-    episodes = 3
+    num_episodes = 3
 
     def _draw(self, num_tasks: int, generator: torch.Generator) -> dict[str, Tensor]:
         return {"slope": 2 * torch.rand(num_tasks, 1, generator=generator, device=generator.device) - 1}
@@ -44,7 +44,7 @@ class Slopes(NativeDistribution):
     def initial_state(self, tasks: Tasks, generator: torch.Generator) -> Tensor:
         return torch.rand(len(tasks), 1, generator=generator, device=tasks.device)
 
-    def observe(self, state: Tensor, tasks: Tasks) -> Tensor:
+    def observation(self, state: Tensor, tasks: Tasks) -> Tensor:
         return state
 
     def transition(
@@ -60,12 +60,19 @@ class Slopes(NativeDistribution):
 
 def trained(family: TaskDistribution, updates: int = 3, **options: Any) -> tuple[RL2, list[dict[str, float]]]:
     """An agent after some updates, and their metrics. Its learning rates are powers of 2: exact in any precision."""
-    defaults: dict[str, Any] = {"width": 8, "layers": 1, "window": 5, "batch_steps": 60, "minibatches": 2, "epochs": 2}
+    defaults: dict[str, Any] = {
+        "width": 8,
+        "num_layers": 1,
+        "window": 5,
+        "batch_steps": 60,
+        "num_minibatches": 2,
+        "n_epochs": 2,
+    }
     defaults |= {"critic_epochs": 2, "critic_minibatches": 2, "learning_rate": 2**-8, "warmup": 0.0}
     agent = RL2(family, RL2Options(**{**defaults, **options}), seed=3, device="cpu")
     metrics = []
     for _ in range(updates):
-        metrics.append(agent.update(0.5, lambda env: None))
+        metrics.append(agent.train_step(0.5, lambda env: None))
         agent.updates += 1
     return agent, metrics
 
@@ -80,10 +87,10 @@ def assert_same(one: RL2, other: RL2) -> None:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("slopes", {"recall": False}),
-        ("slopes", {"segment": 5}),
-        ("tabular-mdp", {"imitation": 1.0}),
-        ("bernoulli-bandit", {"imitation": 0.0, "bf16": "transformer"}),
+        ("slopes", {"episodic_retrieval": False}),
+        ("slopes", {"bptt_steps": 5}),
+        ("tabular-mdp", {"imitation_fraction": 1.0}),
+        ("bernoulli-bandit", {"imitation_fraction": 0.0, "bf16": "transformer"}),
     ],
 )
 def test_training_is_the_same_bit_for_bit(graphs: Switch, memory: str, name: str, options: dict[str, Any]) -> None:
@@ -102,7 +109,9 @@ def test_training_is_the_same_bit_for_bit(graphs: Switch, memory: str, name: str
         assert [graph.replays for graph in recorded] == [5, 5, 2]
 
 
-SMALL: dict[str, dict[str, int]] = {"tabular-mdp": {"states": 3, "actions": 2, "steps": 4, "num_episodes": 3}}
+SMALL: dict[str, dict[str, int]] = {
+    "tabular-mdp": {"states": 3, "actions": 2, "max_episode_steps": 4, "num_episodes": 3}
+}
 
 
 @pytest.mark.parametrize(
@@ -110,7 +119,14 @@ SMALL: dict[str, dict[str, int]] = {"tabular-mdp": {"states": 3, "actions": 2, "
     [("grid-navigation", 0.0), ("dark-room", 1.0), ("point-navigation", 0.0), ("sparse-point-navigation", 1.0)],
 )
 def test_every_native_family_and_its_expert_can_be_recorded(graphs: Switch, name: str, imitation: float) -> None:
-    small = {"memory": "gru", "recall": False, "imitation": imitation, "episodes": 1, "batch_steps": 60, "epochs": 1}
+    small = {
+        "memory": "gru",
+        "episodic_retrieval": False,
+        "imitation_fraction": imitation,
+        "num_episodes": 1,
+        "batch_steps": 60,
+        "n_epochs": 1,
+    }
     graphs(False)
     plain, _ = trained(metarl.make(name), 2, **small)
     recorded = graphs(True)
@@ -123,9 +139,9 @@ def test_trials_that_grow_are_recorded_anew_and_the_old_graphs_forgotten(graphs:
     states = []
     for on in (False, True):
         recorded = graphs(on)
-        agent, _ = trained(Slopes(), 0, memory="gru", growth=0.5)
+        agent, _ = trained(Slopes(), 0, memory="gru", trial_curriculum=0.5)
         for progress in (0.0, 0.125, 0.25, 0.5, 0.75):
-            agent.update(progress, lambda env: None)
+            agent.train_step(progress, lambda env: None)
             agent.updates += 1
         states.append(agent)
     assert_same(*states)
@@ -140,7 +156,7 @@ def test_a_killed_run_with_graphs_resumes_to_the_same_weights(graphs: Switch, tm
     resumed = RL2.load(tmp_path / "half", "cpu", Slopes())
     resumed.load_state(half.state(), "again")  # where graphs are, too
     for _ in range(2):
-        resumed.update(0.5, lambda env: None)
+        resumed.train_step(0.5, lambda env: None)
         resumed.updates += 1
     assert_same(resumed, whole)
 
@@ -163,7 +179,7 @@ def test_losses_that_are_not_finite_end_training_with_graphs_too(graphs: Switch)
         agent.critic.time.weight.fill_(torch.inf)
     before = {name: value.clone() for name, value in agent.state().items()}
     with pytest.raises(FloatingPointError, match="update 2: losses are not finite"):
-        agent.update(0.5, lambda env: None)
+        agent.train_step(0.5, lambda env: None)
     assert all(torch.equal(value, before[name]) for name, value in agent.state().items() if name.startswith("actor."))
 
 
@@ -240,12 +256,12 @@ def test_on_a_gpu_graphs_train_as_the_ordinary_way_does(memory: str, family: Tas
     for on in (False, True):
         options = RL2Options(memory=memory, width=16, batch_steps=1200, cuda_graphs=on)  # type: ignore[arg-type]
         agent = RL2(family, options, seed=3, device="cuda")
-        metrics.append([agent.update(0.2, lambda env: None)])
+        metrics.append([agent.train_step(0.2, lambda env: None)])
         agents.append(agent)
         agent.updates += 1
-        metrics[-1].append(agent.update(0.5, lambda env: None))
+        metrics[-1].append(agent.train_step(0.5, lambda env: None))
     for one, other in zip(*metrics, strict=True):
-        assert one["rollout/trial_return"] == pytest.approx(other["rollout/trial_return"], rel=1e-3)
+        assert one["rollout/trial_rew_mean"] == pytest.approx(other["rollout/trial_rew_mean"], rel=1e-3)
     states = [agent.state() for agent in agents]
     for name in states[0]:
         torch.testing.assert_close(states[1][name], states[0][name], rtol=1e-2, atol=1e-3)

@@ -20,16 +20,22 @@ from metarl.training.agent import Agent
 
 GRID = metarl.make("grid-navigation")
 AGENTS: dict[str, Callable[[str], Agent]] = {
-    "rl2": lambda device: RL2(GRID, RL2Options(memory="gru", width=8, batch_steps=60, minibatches=1), device=device),
-    "maml": lambda device: MAML(GRID, MAMLOptions(width=8, tasks=2, rollouts=1), device=device),
+    "rl2": lambda device: RL2(
+        GRID, RL2Options(memory="gru", width=8, batch_steps=60, num_minibatches=1), device=device
+    ),
+    "maml": lambda device: MAML(GRID, MAMLOptions(width=8, meta_batch_size=2, rollouts_per_task=1), device=device),
     "fine-tuning": lambda device: FineTuning(
-        GRID, FineTuningOptions(width=8, tasks=2, batch_steps=30, minibatches=1, epochs=1), device=device
+        GRID, FineTuningOptions(width=8, num_tasks=2, batch_steps=30, num_minibatches=1, n_epochs=1), device=device
     ),
 }
-ADVICE = {"rl2": "lower batch_steps", "maml": "lower tasks, rollouts", "fine-tuning": "lower batch_steps"}
+ADVICE = {
+    "rl2": "lower batch_steps",
+    "maml": "lower meta_batch_size, rollouts_per_task",
+    "fine-tuning": "lower batch_steps",
+}
 RL2_OPTIONS: dict[str, dict[str, Any]] = {
-    "segments": {"memory": "transformer", "segment": 20, "imitation": 0.0},
-    "without recall": {"memory": "lstm", "recall": False},
+    "segments": {"memory": "transformer", "bptt_steps": 20, "imitation_fraction": 0.0},
+    "without recall": {"memory": "lstm", "episodic_retrieval": False},
     "without privilege": {"memory": "gru", "privileged_critic": False, "critic_epochs": 1},
 }
 
@@ -54,7 +60,9 @@ def test_what_was_learned_on_one_device_is_loaded_on_another(name: str, tmp_path
 
 @pytest.mark.parametrize("options", RL2_OPTIONS.values(), ids=RL2_OPTIONS)
 def test_rl2_learns_on_a_device(options: dict[str, Any], device: str) -> None:
-    small = RL2Options(**{"width": 8, "layers": 1, "batch_steps": 60, "minibatches": 1, "epochs": 1, **options})
+    small = RL2Options(
+        **{"width": 8, "num_layers": 1, "batch_steps": 60, "num_minibatches": 1, "n_epochs": 1, **options}
+    )
     agent = RL2(GRID, small, device=device).learn(60)
     assert agent.updates == 1
     assert all(value.isfinite().all() for value in agent.state().values())
@@ -73,7 +81,7 @@ def test_environments_of_stable_baselines_run_on_a_device(device: str) -> None:
 @pytest.mark.parametrize("name", AGENTS)
 def test_a_full_device_says_what_to_lower(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = AGENTS[name]("cpu")
-    monkeypatch.setattr(agent, "update", full)
+    monkeypatch.setattr(agent, "train_step", full)
     with pytest.raises(MemoryError, match=ADVICE[name]):
         agent.learn(60)
 
@@ -96,7 +104,7 @@ def failed(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_full_device_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(RL2, "update", full)
+    monkeypatch.setattr(RL2, "train_step", full)
     train = f"train rl2 --distribution grid-navigation --device cpu --run-dir {tmp_path / 'run'}"
     error = failed(train, capsys)  # after the progress bar
     assert error.splitlines()[-1].startswith("metarl: the device is out of memory: lower batch_steps")

@@ -16,7 +16,7 @@ from torchrun_script import RUN, cases, state_of
 import metarl
 from metarl import distributed, seeding
 from metarl.agents.in_context.rl2 import RL2
-from metarl.agents.outer_loop.expert_labels import Supervised
+from metarl.agents.outer_loop.expert_labels import ExpertLabels
 from metarl.cli.entry import main
 from metarl.runs.folder import Run
 from metarl.training.agent import Agent
@@ -86,7 +86,7 @@ def first_update_is_that_of_one_process(
                 "metarl.agents.gradient.maml.collect",
                 Replay(agent, [in_turn(*pair) for pair in pairs(processes)], processes[0]),
             )
-        agent.update(0.0, lambda env: None)
+        agent.train_step(0.0, lambda env: None)
     after = state_of(agent)
     for name, together in processes[0].items():
         if name in after:
@@ -127,7 +127,7 @@ class Replay:
         prefix = f"{self.calls}/"
         self.calls += 1
         fields = {name.removeprefix(prefix): x for name, x in self.noted.items() if name.startswith(prefix)}
-        if isinstance(policy, Supervised):
+        if isinstance(policy, ExpertLabels):
             policy._advice, policy._has_values = list(fields.pop("advice").unbind(1)), True
         tasks = {name: fields.pop(name) for name in list(fields) if name.startswith("tasks.")}
         parameters = {name.removeprefix("tasks."): x for name, x in tasks.items()}
@@ -142,8 +142,8 @@ def assert_equal_runs(one: Path, other: Path) -> None:
     assert description == other_description
     assert description["processes"] == 2
     assert all(torch.equal(tensors[name], x) for name, x in others.items())
-    assert [row[STEPS] for row in Run.open(one).progress()] == [*range(100, 601, 100)]
-    assert [row[STEPS] for row in Run.open(other).progress()] == [*range(100, 601, 100)]
+    assert [row[STEPS] for row in Run.open(one).log()] == [*range(100, 601, 100)]
+    assert [row[STEPS] for row in Run.open(other).log()] == [*range(100, 601, 100)]
 
 
 def explained(refusals: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 import metarl
 from metarl.cli.entry import main
-from metarl.imports import installation, require
+from metarl.imports import import_extra, installation
 from metarl.registry import adapted
 
 EXTRAS = {
@@ -44,7 +44,7 @@ def test_the_command_line_says_it_in_one_line(
 
 
 def test_an_installed_module_is_imported() -> None:
-    assert require("json", "nothing") is sys.modules["json"]
+    assert import_extra("json", "nothing") is sys.modules["json"]
 
 
 def test_listing_imports_no_extra() -> None:

@@ -20,7 +20,7 @@ TEXTS = sorted(
 )
 # `metarl` on PyPI is another project, and `metarl-toolkit` is not there: only a path or an address brings this one
 ANOTHER_PROJECT = re.compile(
-    r"""\bmetarl\[  # extras of the other project
+    r"""\bmetarl\\?\[  # extras of the other project, in a regular expression, too
     | \bpip\ install\ [^\n]*?(?<![\w./-])metarl(?![\w.:/-])  # the other project
     | \bpip\ install\ [^\n]*?metarl-toolkit(?!\[?[\w,]*\]?\ @\ )  # whoever takes the name on PyPI
     """,
@@ -43,6 +43,7 @@ OPTIONAL: dict[str, list[str]] = TOML["optional-dependencies"]
     [
         "pip install 'metarl[minigrid]'",
         "comes with `metarl[mujoco]`",
+        r"metarl\[mujoco\]",
         "pip install metarl",
         "python -m pip install --upgrade metarl torch",
         "pip install 'metarl-toolkit[minigrid]'",

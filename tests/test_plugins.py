@@ -55,10 +55,10 @@ def test_a_family_and_an_agent_go_by_the_names_that_a_package_gives_them() -> No
     assert Plugin("windy-walk", "walking_module:walks", "walking") in plugins("distribution")
     assert metarl.make("windy-walk").name == "grid-navigation-v1"
     assert resolve("patient", "agent").__name__ == "Patient"
-    training = ["train", "patient", "--distribution", "windy-walk", "--steps", "200", "--device", "cpu"]
+    training = ["train", "patient", "--distribution", "windy-walk", "--total-timesteps", "200", "--device", "cpu"]
     assert call(*training, "--run-dir", "a") == 0
     assert Run.open("a").config.agent == "patient"
-    assert call("evaluate", "a", "--num-tasks", "3", "--alone", "--device", "cpu") == 0
+    assert call("evaluate", "a", "--num-tasks", "3", "--no-baselines", "--device", "cpu") == 0
 
 
 @pytest.mark.usefixtures("site")

@@ -1,11 +1,15 @@
 """What the README shows works as it stands, but for shorter training."""
 
+import dataclasses
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
+from metarl.agents import FineTuningOptions, MAMLOptions, RL2Options
 from metarl.cli.entry import COMMANDS
+from metarl.cli.train import Launch
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -34,3 +38,14 @@ def test_changes_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_commands_exist() -> None:
     assert set(re.findall(r"^metarl ([a-z]+)", SHELL, re.MULTILINE)) == set(COMMANDS)
+
+
+def test_every_flag_that_the_readme_names_is_one() -> None:
+    """On lines of the command line, and alone in backquotes; torchrun and pip have flags of their own."""
+    fields = {f.name for kind in (RL2Options, MAMLOptions, FineTuningOptions, Launch) for f in dataclasses.fields(kind)}
+    parameters = {name for command in COMMANDS.values() for name in inspect.signature(command).parameters}
+    lines = [line for line in README.splitlines() if not re.match(r"\s*(torchrun|pip|make|python) ", line)]
+    named = set(re.findall(r"(?:`|metarl .*?)--([a-z][a-z0-9-]*)", "\n".join(lines)))
+    known = {name.replace("_", "-") for name in fields | parameters} | {"help"}
+    assert len(named) > 10
+    assert {flag for flag in named if flag.removeprefix("no-") not in known and flag not in known} == set()

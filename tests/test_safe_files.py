@@ -173,11 +173,11 @@ def test_naming_one_module_trusts_no_other(
 
 
 def test_resume_takes_no_agent_but_that_of_its_command(checkpoint: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    train = ["train", "rl2", "--distribution", "bernoulli-bandit", "--option", "arms=3", "--device", "cpu"]
-    assert call(*train, "--steps", "1", "--batch-steps", "60", "--run-dir", "mine") == 0
+    train = ["train", "rl2", "--distribution", "bernoulli-bandit", "--env-kwargs", "arms=3", "--device", "cpu"]
+    assert call(*train, "--total-timesteps", "1", "--batch-steps", "60", "--run-dir", "mine") == 0
     capsys.readouterr()
     forged(checkpoint, agent="intruder:RL2").replace(Run.open("mine").checkpoint)
-    refused = line(capsys, *train, "--steps", "2", "--batch-steps", "60", "--run-dir", "mine", "--resume")
+    refused = line(capsys, *train, "--total-timesteps", "2", "--batch-steps", "60", "--run-dir", "mine", "--resume")
     assert "'intruder:RL2'" in refused
     assert untouched()
 
@@ -271,11 +271,11 @@ def test_a_run_in_a_family_of_ones_own_is_evaluated_when_the_command_says_so(
     user_project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     drift = ["--distribution", "drift_family:drift"]
-    small = ["--steps", "1", "--batch-steps", "60", "--width", "16", "--device", "cpu"]
+    small = ["--total-timesteps", "1", "--batch-steps", "60", "--width", "16", "--device", "cpu"]
     assert call("train", "rl2", *drift, *small, "--run-dir", "own") == 0
     assert "next: metarl evaluate own --trust" in capsys.readouterr().out
     assert Run.open("own").config.distribution == "drift_family:drift"
-    evaluate = ["evaluate", "own", "--num-tasks", "2", "--alone", "--device", "cpu"]
+    evaluate = ["evaluate", "own", "--num-tasks", "2", "--no-baselines", "--device", "cpu"]
     assert "--trust" in line(capsys, *evaluate)
     assert call(*evaluate, "--trust") == 0
     assert call(*evaluate, *drift) == 0
@@ -283,7 +283,7 @@ def test_a_run_in_a_family_of_ones_own_is_evaluated_when_the_command_says_so(
 
 def test_names_are_kept_where_places_were_typed() -> None:
     """Modules may move between saving and loading; registered names stay."""
-    small = ["--steps", "1", "--batch-steps", "60", "--device", "cpu", "--run-dir", "a"]
+    small = ["--total-timesteps", "1", "--batch-steps", "60", "--device", "cpu", "--run-dir", "a"]
     assert (
         call(
             "train", "metarl.agents.in_context.rl2:RL2", "--distribution", "metarl.envs.bandit:BernoulliBandit", *small

@@ -19,7 +19,7 @@ from metarl import seeding
 from metarl.contracts.clauses import untouched_by
 from metarl.engines.native import NativeVectorEnv
 from metarl.registry import distributions
-from metarl.sb3 import Convention, TaskVecEnv
+from metarl.sb3 import SB3Spaces, TaskVecEnv
 from metarl.seeding import borrowed_randomness
 
 
@@ -120,13 +120,13 @@ def test_success_and_returns_reach_stable_baselines(user_project: Path) -> None:
 def test_integers_count_from_0_and_bounded_actions_from_minus_1_to_1() -> None:
     from_2 = spaces.Discrete(4, start=2)
     family: Any = SimpleNamespace(observation_space=from_2, action_space=from_2)
-    convention = Convention(family)
+    convention = SB3Spaces(family)
     assert convention.action_space == convention.observation_space == spaces.Discrete(4)
     assert convention.observation(torch.tensor([2, 5])).tolist() == [0, 3]
     assert convention.action(torch.tensor([0, 3])).tolist() == [2, 5]
     assert convention.counted(torch.tensor([2, 5])).tolist() == [0, 3]
     family.action_space = spaces.Box(np.array([0, -np.inf], np.float32), np.array([4, 1], np.float32))
-    convention = Convention(family)
+    convention = SB3Spaces(family)
     assert convention.action_space == spaces.Box(np.array([-1, -np.inf], np.float32), np.array([1, 1], np.float32))
     assert convention.action(torch.tensor([[-0.5, -7.0]])).tolist() == [[1, -7]]
     assert convention.counted(torch.tensor([[1.0, -7.0]])).tolist() == [[-0.5, -7]]

@@ -24,7 +24,7 @@ from metarl.agents.gradient.maml import MAML
 from metarl.agents.gradient.options import MAMLOptions
 from metarl.agents.in_context.options import RL2Options
 from metarl.agents.in_context.rl2 import RL2
-from metarl.agents.outer_loop.expert_labels import Supervised
+from metarl.agents.outer_loop.expert_labels import ExpertLabels
 from metarl.cli.entry import main
 from metarl.cli.train import train_agent
 from metarl.training.agent import Agent
@@ -32,22 +32,30 @@ from metarl.training.checkpoints import save_checkpoint
 from metarl.trials.rollouts import collect
 from metarl.trials.trajectories import Trajectories
 
-SMALL = RL2Options(width=8, layers=1, minibatches=2, epochs=2, critic_epochs=1, critic_minibatches=2)
-BANDIT = ["--distribution", "bernoulli-bandit", "--option", "arms=3", "pulls=5"]
-RUN = [*BANDIT, "--batch-steps=100", "--memory=gru", "--width=8", "--layers=1", "--minibatches=2", "--critic-epochs=0"]
-RUN += ["--epochs=1", "--steps=600", "--device=cpu", "--save-every=0"]  # six updates
+SMALL = RL2Options(width=8, num_layers=1, num_minibatches=2, n_epochs=2, critic_epochs=1, critic_minibatches=2)
+BANDIT = ["--distribution", "bernoulli-bandit", "--env-kwargs", "arms=3", "pulls=5"]
+RUN = [
+    *BANDIT,
+    "--batch-steps=100",
+    "--memory=gru",
+    "--width=8",
+    "--num-layers=1",
+    "--num-minibatches=2",
+    "--critic-epochs=0",
+]
+RUN += ["--n-epochs=1", "--total-timesteps=600", "--device=cpu", "--save-every=0"]  # six updates
 
 
 def cases() -> dict[str, Agent]:
     """New agents; 16 trials or 4 tasks in a batch."""
     points, grid = metarl.make("point-navigation"), metarl.make("grid-navigation")
-    gru = replace(SMALL, memory="gru", imitation=0.0, batch_steps=16 * points.horizon)
-    tiny = MAMLOptions(width=8, tasks=4, rollouts=3)
+    gru = replace(SMALL, memory="gru", imitation_fraction=0.0, batch_steps=16 * points.horizon)
+    tiny = MAMLOptions(width=8, meta_batch_size=4, rollouts_per_task=3)
     return {
         "imitation": RL2(grid, replace(SMALL, batch_steps=16 * 60), device="cpu"),
         "reinforcement": RL2(points, gru, device="cpu"),
-        "trust region": MAML(points, replace(tiny, credit=1.0, curvature_share=0.5), device="cpu"),
-        "ppo": MAML(points, replace(tiny, outer="ppo", inner_kl=0.1, update="per-parameter"), device="cpu"),
+        "trust region": MAML(points, replace(tiny, exploration_credit=1.0, fisher_fraction=0.5), device="cpu"),
+        "ppo": MAML(points, replace(tiny, outer="ppo", inner_kl=0.1, inner_update="per-parameter"), device="cpu"),
         "reptile": MAML(points, replace(tiny, outer="reptile", second_order=False), device="cpu"),
     }
 
@@ -63,7 +71,7 @@ class Recorder:
         trajectories = collect(policy, *arguments, **options)
         fields = {name: x for name, x in vars(trajectories).items() if name != "tasks"}
         fields |= {f"tasks.{name}": x for name, x in trajectories.tasks.parameters.items()}
-        if isinstance(policy, Supervised):
+        if isinstance(policy, ExpertLabels):
             fields["advice"] = torch.stack(policy._advice, 1)
         self.noted |= {f"{self.calls}/{name}": x for name, x in fields.items()}
         self.calls += 1
@@ -104,8 +112,10 @@ def fifty_updates() -> dict[str, tuple[int, int]]:
     """Updates, and after how many of them the processes differed."""
     bandit = metarl.make("bernoulli-bandit", arms=3, pulls=5)
     agents = {
-        "rl2": RL2(bandit, replace(SMALL, memory="gru", recall=False, batch_steps=40, epochs=1), device="cpu"),
-        "maml": MAML(bandit, MAMLOptions(tasks=2, rollouts=4, width=8), device="cpu"),
+        "rl2": RL2(
+            bandit, replace(SMALL, memory="gru", episodic_retrieval=False, batch_steps=40, n_epochs=1), device="cpu"
+        ),
+        "maml": MAML(bandit, MAMLOptions(meta_batch_size=2, rollouts_per_task=4, width=8), device="cpu"),
     }
     found = {}
     for name, agent in agents.items():
@@ -117,14 +127,14 @@ def fifty_updates() -> dict[str, tuple[int, int]]:
 
 def interrupted(folder: Path) -> list[int]:
     """Exit codes of a run that one process was asked to stop in its fourth update, and of the rest of it."""
-    update = RL2.update
+    update = RL2.train_step
 
     def ask(agent: RL2, *arguments: Any) -> dict[str, float]:
         if agent.updates == 3 and distributed.rank() == 1:
             signal.raise_signal(signal.SIGINT)
         return update(agent, *arguments)
 
-    with patch.object(RL2, "update", ask):
+    with patch.object(RL2, "train_step", ask):
         first = train_agent("rl2", [*RUN, f"--run-dir={folder}"])
     return [first, train_agent("rl2", [*RUN, f"--run-dir={folder}", "--resume"])]
 
@@ -135,7 +145,7 @@ def refusals(folder: Path, lonely: RL2) -> dict[str, str]:
     seed = distributed.rank()
     attempts: dict[str, Callable[[], object]] = {
         "fine-tuning": lambda: train_agent("fine-tuning", [*BANDIT, "--device=cpu", f"--run-dir={folder}"]),
-        "odd tasks": lambda: MAML(family, MAMLOptions(tasks=3), device="cpu"),
+        "odd tasks": lambda: MAML(family, MAMLOptions(meta_batch_size=3), device="cpu"),
         "trained alone": lambda: lonely.learn(200),
         "other seed": lambda: RL2(family, SMALL, seed=seed, device="cpu").learn(10),
         "a gpu by number": lambda: distributed._take_gpu("cuda:1", 0),

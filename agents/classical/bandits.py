@@ -165,7 +165,7 @@ class BanditPlanner(BanditLearner):
         num_episodes: int | None = None,
     ) -> None:
         super().__init__(distribution, num_tasks, device, seed)
-        self._pulls = distribution.episodes if num_episodes is None else num_episodes
+        self._pulls = distribution.num_episodes if num_episodes is None else num_episodes
         self._plan = self.solve(self._pulls)
 
     @abstractmethod
@@ -200,8 +200,10 @@ class BayesOptimalBandit(BanditPlanner):
         """ValueError unless it is a bandit whose trial has few enough states to be solved exactly."""
         check_bandit(distribution)
         arms = int(distribution.task_space["means"].shape[0])  # type: ignore[index]
-        if not bandit_theory.solvable(arms, distribution.episodes):
-            raise ValueError(f"{arms} arms and {distribution.episodes} pulls have too many states to be solved exactly")
+        if not bandit_theory.solvable(arms, distribution.num_episodes):
+            raise ValueError(
+                f"{arms} arms and {distribution.num_episodes} pulls have too many states to be solved exactly"
+            )
 
     def solve(self, pulls: int) -> Plan:
         solution = bandit_theory.solve(self.successes.shape[1], pulls).to(self.device)

@@ -18,7 +18,7 @@ from metarl.tasks.policies import AdaptivePolicy, Transition
 def goal_cells(distribution: TaskDistribution) -> GoalCells:
     """The distribution as a grid with one hidden goal cell; ValueError if it is none."""
     if not isinstance(distribution, GoalCells):
-        needed = "candidates, successors, side, start, step_cost (see metarl.goal_search.GoalCells)"
+        needed = "candidates, successors, side, start, step_cost (see metarl.optima.goal_search.GoalCells)"
         raise ValueError(f"goal searchers need a distribution with {needed}; {distribution.name} has not")
     return distribution
 

@@ -14,7 +14,7 @@ from metarl.functional.losses import dice, likelihood_ratio, log_likelihood
 from metarl.trials.context import Context, trial_context
 from metarl.trials.trajectories import Trajectories
 
-Estimator = Literal["likelihood-ratio", "dice", "log-likelihood"]
+Estimator = Literal["lvc", "dice", "reinforce"]
 
 
 InnerLoss = Callable[[PolicyNetwork, Data], Tensor]
@@ -22,7 +22,7 @@ InnerLoss = Callable[[PolicyNetwork, Data], Tensor]
 
 @final
 @dataclass(frozen=True)
-class Steps:
+class Rollouts:
     """B rollouts of T steps each, those of a task one after the other; `valid` says which steps count."""
 
     observation: Tensor  # [B, T, ...]
@@ -33,17 +33,17 @@ class Steps:
     valid: Tensor  # [B, T]
 
     @staticmethod
-    def of(trajectories: Trajectories, whole_episodes: bool) -> "Steps":
+    def of(trajectories: Trajectories, whole_episodes: bool) -> "Rollouts":
         """All steps of whole rollouts, or the first episode of each."""
         done = trajectories.dones
         valid = first_episodes(done) if whole_episodes else torch.ones_like(done)
-        return Steps(
+        return Rollouts(
             trajectories.observations, trajectories.actions, trajectories.rewards, done, trajectories.log_probs, valid
         )
 
 
 def lesson(
-    steps: Steps,
+    steps: Rollouts,
     num_tasks: int,
     features: Tensor,
     discount: float,
@@ -90,9 +90,9 @@ def inner_loss(estimator: Estimator) -> InnerLoss:
     ValueError if there is no such estimator.
     """
     losses: dict[str, Callable[[Tensor, Data], Tensor]] = {
-        "likelihood-ratio": lambda x, data: likelihood_ratio(x, data["old_log_prob"], data["advantage"], data["valid"]),
+        "lvc": lambda x, data: likelihood_ratio(x, data["old_log_prob"], data["advantage"], data["valid"]),
         "dice": lambda x, data: dice(x, data["advantage"], data["done"], data["valid"]),
-        "log-likelihood": lambda x, data: log_likelihood(x, data["advantage"], data["valid"]),
+        "reinforce": lambda x, data: log_likelihood(x, data["advantage"], data["valid"]),
     }
     if estimator not in losses:
         raise ValueError(f"estimator must be one of {', '.join(losses)}, got {estimator!r}")

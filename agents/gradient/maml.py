@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from metarl import distributed, seeding
 from metarl.adaptation.inner_loop import Adapted, InnerLoop
 from metarl.adaptation.stacked import select_parameters, tasks_at_once
-from metarl.adaptation.updates import FixedStep, LearnedOptimiser, StepPerLayer, StepPerParameter, Update
-from metarl.agents.gradient.inner_objective import Steps, action_parameters, first_episodes, inner_loss
+from metarl.adaptation.updates import FixedStep, InnerUpdate, LearnedOptimiser, StepPerLayer, StepPerParameter
+from metarl.agents.gradient.inner_objective import Rollouts, action_parameters, first_episodes, inner_loss
 from metarl.agents.gradient.meta_objective import MetaObjective
 from metarl.agents.gradient.meta_updates import gradient_descent, trust_region
-from metarl.agents.gradient.networks import Attentive, FeedForward, PolicyNetwork
+from metarl.agents.gradient.networks import AttentionPolicy, FeedForward, PolicyNetwork
 from metarl.agents.gradient.options import MAMLOptions
 from metarl.agents.gradient.policy import GradientPolicy, InnerProblem, RolloutPolicy
 from metarl.functional.schedules import linear_decay
@@ -30,7 +30,7 @@ class MAML(Agent):
     """MAML: meta-learns parameters that adapt to a task by policy gradient; ProMP, ANIL, CAVIA and others by options.
 
     >>> import metarl
-    >>> agent = MAML(metarl.make("point-navigation"), MAMLOptions(tasks=2, rollouts=2), device="cpu")
+    >>> agent = MAML(metarl.make("point-navigation"), MAMLOptions(meta_batch_size=2, rollouts_per_task=2), device="cpu")
     >>> agent.learn(800).policy(num_tasks=3).act(torch.zeros(3, 2)).shape
     torch.Size([3, 2])
     """
@@ -38,7 +38,7 @@ class MAML(Agent):
     Options = MAMLOptions
     options: MAMLOptions
     several_processes = True
-    for_less_memory = "lower tasks, rollouts or width"
+    for_less_memory = "lower meta_batch_size, rollouts_per_task or width"
 
     def __init__(
         self,
@@ -49,11 +49,11 @@ class MAML(Agent):
         device: torch.device | str = "auto",
     ) -> None:
         super().__init__(distribution, options, seed=seed, device=device)
-        distributed.equal_share(self.options.tasks, "tasks")
+        distributed.equal_share(self.options.meta_batch_size, "tasks")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeding.stream_seed(seed, "parameters"))
             self.network = _network(distribution, self.options).to(self.device)
-            adapts = _patterns(self.network, self.options.adapts)
+            adapts = _patterns(self.network, self.options.adapted_parameters)
             update = _update(self.network, adapts, self.options).to(self.device)
         self.inner = InnerLoop(
             self.network,
@@ -78,18 +78,18 @@ class MAML(Agent):
     def attention_weights(self, context: Context) -> Tensor | None:
         return None
 
-    def update(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
+    def train_step(self, fraction_done: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
         rollouts, lessons, adapted = self._collect(on_step)
         if self.options.outer == "reptile":
-            metrics = self._towards(adapted, self.options.learning_rate * linear_decay(progress))
+            metrics = self._reptile_step(adapted, self.options.learning_rate * linear_decay(fraction_done))
         else:
             metrics = self._learn(rollouts, lessons)
         for trajectories in rollouts:
-            self.network.update(trajectories)
+            self.network.update_statistics(trajectories)
         returns = [_episode_returns(trajectories).mean().item() for trajectories in rollouts]
         return {
-            **{f"rollout/return_after_{step}_steps": value for step, value in enumerate(returns[:-1])},
-            "rollout/return_adapted": returns[-1],
+            **{f"rollout/ep_rew_mean_after_{step}_steps": value for step, value in enumerate(returns[:-1])},
+            "rollout/ep_rew_mean": returns[-1],
             **metrics,
         }
 
@@ -111,8 +111,8 @@ class MAML(Agent):
         self, on_step: Callable[[TaskVectorEnv], None]
     ) -> tuple[list[Trajectories], list[dict[str, Tensor]], Adapted]:
         """Rollouts before every inner step and after the last, what each teaches, and where the tasks arrived."""
-        tasks = distributed.equal_share(self.options.tasks, "tasks")
-        problem = self._problem(self.options.rollouts, self.options.inner_steps)
+        tasks = distributed.equal_share(self.options.meta_batch_size, "tasks")
+        problem = self._problem(self.options.rollouts_per_task, self.options.inner_steps)
         if self._env is None:
             self._env = self.distribution.vector_env(tasks * problem.rollouts, self.device)
         env = self._env
@@ -126,7 +126,7 @@ class MAML(Agent):
                 trajectories = collect(
                     policy, env, self.distribution.horizon, seed=next(seeds), on_step=lambda: on_step(env)
                 )
-                data = problem.lesson(Steps.of(trajectories, self.network.reads_past), tasks, distributed.mean)
+                data = problem.lesson(Rollouts.of(trajectories, self.network.reads_past), tasks, distributed.mean)
                 lessons.append({**data, "old_parameters": self.inner.call(action_parameters, adapted, data)})
                 rollouts.append(trajectories)
                 if step < problem.steps or self.options.outer == "reptile":
@@ -135,23 +135,23 @@ class MAML(Agent):
 
     def _learn(self, rollouts: list[Trajectories], lessons: list[dict[str, Tensor]]) -> dict[str, float]:
         options = self.options
-        returns = _episode_returns(rollouts[-1]).view(-1, options.rollouts).mean(1)
+        returns = _episode_returns(rollouts[-1]).view(-1, options.rollouts_per_task).mean(1)
         objective = MetaObjective(
             self.inner,
             self.loss,
             lessons,
             returns,
-            every_step=options.every_step,
-            clip=options.clip if options.outer == "ppo" else None,
+            multi_step_loss=options.multi_step_loss,
+            clip_range=options.clip_range if options.outer == "ppo" else None,
             inner_kl=options.inner_kl,
-            credit=options.credit,
+            exploration_credit=options.exploration_credit,
         )
         if options.outer == "trpo":
-            return trust_region(objective, self._parameters(), options.max_kl, options.curvature_share, self._chunk())
-        epochs = options.epochs if options.outer == "ppo" else 1
+            return trust_region(objective, self._parameters(), options.max_kl, options.fisher_fraction, self._chunk())
+        epochs = options.n_epochs if options.outer == "ppo" else 1
         return gradient_descent(objective, self.optimiser, self._parameters(), epochs, options.max_kl, self._chunk())
 
-    def _towards(self, adapted: Adapted, rate: float) -> dict[str, float]:
+    def _reptile_step(self, adapted: Adapted, rate: float) -> dict[str, float]:
         """Reptile (Nichol et al. 2018, arXiv 1803.02999): towards the mean of the parameters that tasks arrived at."""
         for name, parameter in self.network.named_parameters():
             if name in adapted.parameters:
@@ -168,16 +168,16 @@ class MAML(Agent):
 
     def _problem(self, rollouts: int, steps: int) -> InnerProblem:
         return InnerProblem(
-            self.distribution, self.inner, self.loss, rollouts, steps, self.options.discount, self.options.trace
+            self.distribution, self.inner, self.loss, rollouts, steps, self.options.gamma, self.options.gae_lambda
         )
 
     def _test_problem(self) -> InnerProblem:
         options = self.options
-        rollouts = options.rollouts if options.test_rollouts is None else options.test_rollouts
+        rollouts = options.rollouts_per_task if options.test_rollouts is None else options.test_rollouts
         return self._problem(rollouts, options.inner_steps if options.test_steps is None else options.test_steps)
 
     def _chunk(self) -> int:
-        return tasks_at_once(self.options.rollouts * self.distribution.horizon, self.device)
+        return tasks_at_once(self.options.rollouts_per_task * self.distribution.horizon, self.device)
 
 
 def _episode_returns(trajectories: Trajectories) -> Tensor:
@@ -188,9 +188,9 @@ def _episode_returns(trajectories: Trajectories) -> Tensor:
 def _network(distribution: TaskDistribution, options: MAMLOptions) -> PolicyNetwork:
     spaces = (distribution.observation_space, distribution.action_space)
     if options.network == "attention":
-        return Attentive(*spaces, options.width, options.layers, options.heads, distribution.horizon)
-    context_width = options.context_width if options.adapts == "context" else 0
-    return FeedForward(*spaces, options.width, options.layers, context_width)
+        return AttentionPolicy(*spaces, options.width, options.num_layers, options.num_heads, distribution.horizon)
+    context_width = options.context_width if options.adapted_parameters == "context" else 0
+    return FeedForward(*spaces, options.width, options.num_layers, context_width)
 
 
 def _patterns(network: PolicyNetwork, adapts: str) -> tuple[str, ...]:
@@ -200,14 +200,14 @@ def _patterns(network: PolicyNetwork, adapts: str) -> tuple[str, ...]:
     return patterns[adapts]
 
 
-def _update(network: PolicyNetwork, adapts: tuple[str, ...], options: MAMLOptions) -> Update:
+def _update(network: PolicyNetwork, adapts: tuple[str, ...], options: MAMLOptions) -> InnerUpdate:
     names = select_parameters(network, adapts)
     own = dict(network.named_parameters())
-    rates = options.inner_rates
-    if options.update == "fixed":
+    rates = options.inner_lr
+    if options.inner_update == "fixed":
         return FixedStep(*rates)
-    if options.update == "per-parameter":
+    if options.inner_update == "per-parameter":
         return StepPerParameter({name: own[name] for name in names}, *rates)
-    if options.update == "per-layer":
+    if options.inner_update == "per-layer":
         return StepPerLayer(names, *rates[: options.inner_steps], *[rates[-1]] * (options.inner_steps - len(rates)))
     return LearnedOptimiser(rates[0])

@@ -18,11 +18,11 @@ from metarl.functional.losses import clipped_likelihood_ratio, likelihood_ratio,
 class MetaObjective:
     """The outer loss of N tasks, differentiable through their inner steps.
 
-    loss = - E[ratio A] after the last inner step, or with `every_step` after each of them, summed (MAML++, Antoniou
-             et al. 2019, arXiv 1810.09502); A is normalised over all tasks together, so that the sum follows their mean
-             return; ratios are clipped where `clip` is given (PPO)
+    loss = - E[ratio A] after the last inner step, or with `multi_step_loss` after each of them, summed (MAML++,
+             Antoniou et al. 2019, arXiv 1810.09502); A is normalised over all tasks together, so that the sum follows
+             their mean return; ratios are clipped where `clip_range` is given (PPO)
            + inner_kl * mean over inner steps of KL(policy that collected || policy now)
-           - credit * sum over inner steps of E[ratio] * (return after the last, normalised over tasks)
+           - exploration_credit * sum over inner steps of E[ratio] * (return after the last, normalised over tasks)
 
     The first term alone is MAML's; the second makes it ProMP (Rothfuss et al. 2019, arXiv 1810.06784), the third, which
     credits exploration with what came of it, E-MAML (Stadie et al. 2018, arXiv 1803.01118).
@@ -35,10 +35,10 @@ class MetaObjective:
         lessons: Sequence[Data],
         returns: Tensor,
         *,
-        every_step: bool = False,
-        clip: float | None = None,
+        multi_step_loss: bool = False,
+        clip_range: float | None = None,
         inner_kl: float = 0.0,
-        credit: float = 0.0,
+        exploration_credit: float = 0.0,
     ) -> None:
         """`lessons`: one for each inner step and one of the adapted policy, whose mean return is `returns` [N].
 
@@ -47,32 +47,32 @@ class MetaObjective:
         *self._before, self._after = lessons
         self._inner = inner
         self._loss = loss
-        self._credit = credit * normalised(returns, distributed.mean_and_deviation)
-        self._credited = credit != 0
-        self._every_step = every_step
-        self._clip = clip
+        self._exploration_credit = exploration_credit * normalised(returns, distributed.mean_and_deviation)
+        self._credited = exploration_credit != 0
+        self._multi_step_loss = multi_step_loss
+        self._clip_range = clip_range
         self._inner_kl = inner_kl / max(1, len(self._before))
         self.num_tasks = len(returns)
 
     def __call__(self, part: slice) -> tuple[Tensor, Tensor]:
         """Losses [n] of the tasks in `part`, and parameters `[n, R, T, P]` of their adapted policies' heads."""
         adapted = self._inner.begin(part.stop - part.start, part.start)
-        extra = 0.0 * self._credit[part]
+        extra = 0.0 * self._exploration_credit[part]
         for step, lesson in enumerate(self._before):
             data = _part(lesson, part)
-            if self._every_step and step > 0:
+            if self._multi_step_loss and step > 0:
                 extra = extra + self._inner.call(self._adapted_loss, adapted, data)[0]
             if self._inner_kl or self._credited:
                 surrogate, divergence = self._inner.call(_at_sampling, adapted, data)
-                extra = extra + self._credit[part] * surrogate + self._inner_kl * divergence
+                extra = extra + self._exploration_credit[part] * surrogate + self._inner_kl * divergence
             adapted = self._inner.step(self._loss, adapted, data)
         loss, parameters = self._inner.call(self._adapted_loss, adapted, _part(self._after, part))
         return loss + extra, parameters
 
-    def divergence(self, parameters: Tensor, part: slice) -> Tensor:
+    def kl_divergence(self, parameters: Tensor, part: slice) -> Tensor:
         """Mean KL divergences [n] from the adapted policies that collected to those with these `parameters`."""
         data = _part(self._after, part)
-        each = self._inner.module.head.divergence(data["old_parameters"], parameters)
+        each = self._inner.module.head.kl_divergence(data["old_parameters"], parameters)
         valid = data["valid"].to(each.dtype)
         return (each * valid).flatten(1).sum(1) / valid.flatten(1).sum(1)
 
@@ -80,9 +80,9 @@ class MetaObjective:
         parameters = action_parameters(network, data)
         log_prob = network.head.log_prob(parameters, data["action"])
         terms = (log_prob, data["old_log_prob"], data["outer_advantage"])
-        if self._clip is None:
+        if self._clip_range is None:
             return likelihood_ratio(*terms, data["valid"]), parameters
-        return clipped_likelihood_ratio(*terms, self._clip, data["valid"]), parameters
+        return clipped_likelihood_ratio(*terms, self._clip_range, data["valid"]), parameters
 
 
 def _at_sampling(network: PolicyNetwork, data: Data) -> tuple[Tensor, Tensor]:
@@ -90,7 +90,7 @@ def _at_sampling(network: PolicyNetwork, data: Data) -> tuple[Tensor, Tensor]:
     parameters = action_parameters(network, data)
     log_prob = network.head.log_prob(parameters, data["action"])
     surrogate = likelihood_ratio(log_prob, data["old_log_prob"], torch.ones_like(log_prob), data["valid"])
-    return surrogate, valid_mean(network.head.divergence(data["old_parameters"], parameters), data["valid"])
+    return surrogate, valid_mean(network.head.kl_divergence(data["old_parameters"], parameters), data["valid"])
 
 
 def _part(data: Data, part: slice) -> dict[str, Tensor]:

@@ -43,7 +43,7 @@ def gradient_descent(
     rate = optimiser.param_groups[0]["lr"]
     for group in optimiser.param_groups:
         group["lr"] = adapted_rate(rate, kl, max_kl)
-    return {"train/outer_loss": loss, "train/outer_kl": kl, "train/learning_rate": rate}
+    return {"train/loss": loss, "train/approx_kl": kl, "train/learning_rate": rate}
 
 
 def adapted_rate(rate: float, kl: float, max_kl: float) -> float:
@@ -59,20 +59,20 @@ def adapted_rate(rate: float, kl: float, max_kl: float) -> float:
 
 
 def trust_region(
-    objective: MetaObjective, parameters: Sequence[nn.Parameter], max_kl: float, curvature_share: float, chunk: int
+    objective: MetaObjective, parameters: Sequence[nn.Parameter], max_kl: float, fisher_fraction: float, chunk: int
 ) -> dict[str, float]:
     """One step of TRPO; the parameters stay as they are, bit for bit, if the line search finds nothing better.
 
-    The curvature is measured on the first `curvature_share` of each process's tasks only (Schulman et al. 2015,
+    The curvature is measured on the first `fisher_fraction` of each process's tasks only (Schulman et al. 2015,
     appendix C): it takes most of the time, and the line search holds the KL divergence of all of them within bounds.
     """
     losses, gradient = mean_meta_gradient(lambda part: objective(part)[0], objective.num_tasks, parameters, chunk)
     distributed.average(gradient)
-    parts = list(task_chunks(math.ceil(curvature_share * objective.num_tasks), chunk))
+    parts = list(task_chunks(math.ceil(fisher_fraction * objective.num_tasks), chunk))
     outputs = [objective(part)[1] for part in parts]
 
     def divergence(new: Sequence[Tensor]) -> Tensor:
-        each = [objective.divergence(heads, part) for heads, part in zip(new, parts, strict=True)]
+        each = [objective.kl_divergence(heads, part) for heads, part in zip(new, parts, strict=True)]
         return torch.cat(each).mean()
 
     own = curvature_product(outputs, divergence, parameters)
@@ -81,8 +81,8 @@ def trust_region(
     loss = distributed.mean(losses).item()
     search = trust_region_step(parameters, step, lambda: _evaluated(objective, chunk), loss, max_kl)
     return {
-        "train/outer_loss": search.loss if search.accepted else loss,
-        "train/outer_kl": search.kl if search.accepted else 0.0,
+        "train/loss": search.loss if search.accepted else loss,
+        "train/approx_kl": search.kl if search.accepted else 0.0,
         "train/backtracks": search.backtracks,
     }
 
@@ -94,7 +94,7 @@ def _evaluated(objective: MetaObjective, chunk: int) -> tuple[float, float]:
     for part in task_chunks(objective.num_tasks, chunk):
         loss, parameters = objective(part)
         losses.append(loss)
-        divergences.append(objective.divergence(parameters, part))
+        divergences.append(objective.kl_divergence(parameters, part))
     means = distributed.mean(torch.cat(losses)), distributed.mean(torch.cat(divergences))
     loss, kl = torch.stack(means).tolist()
     return loss, kl

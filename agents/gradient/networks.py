@@ -31,7 +31,7 @@ class PolicyNetwork(nn.Module, ABC):
         """Parameters `[..., T, P]` of the action head at T steps of episodes, each from the steps up to its own."""
 
     @abstractmethod
-    def update(self, trajectories: Trajectories) -> None:
+    def update_statistics(self, trajectories: Trajectories) -> None:
         """Count a batch in the normalisation of observations and rewards."""
 
 
@@ -64,12 +64,12 @@ class FeedForward(PolicyNetwork):
         x = self.context(self.encoder(context.observation).relu())
         return self.head(self.output(self.hidden(x)))  # type: ignore[no-any-return]
 
-    def update(self, trajectories: Trajectories) -> None:
-        self.encoder.update(trajectories.observations)
+    def update_statistics(self, trajectories: Trajectories) -> None:
+        self.encoder.update_statistics(trajectories.observations)
 
 
 @final
-class Attentive(PolicyNetwork):
+class AttentionPolicy(PolicyNetwork):
     """A Transformer over the episode so far; inside a task its attention maps alone may adapt."""
 
     reads_past = True
@@ -91,5 +91,5 @@ class Attentive(PolicyNetwork):
         memory, _ = self.memory(self.encoder(context))
         return self.head(self.output(memory))  # type: ignore[no-any-return]
 
-    def update(self, trajectories: Trajectories) -> None:
-        self.encoder.update(trajectories)
+    def update_statistics(self, trajectories: Trajectories) -> None:
+        self.encoder.update_statistics(trajectories)

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from metarl import seeding
 from metarl.adaptation.inner_loop import Adapted, InnerLoop
-from metarl.agents.gradient.inner_objective import InnerLoss, Steps, action_parameters, lesson
+from metarl.agents.gradient.inner_objective import InnerLoss, Rollouts, action_parameters, lesson
 from metarl.agents.gradient.networks import PolicyNetwork
 from metarl.functional.linear_baseline import observation_features
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.policies import Transition
-from metarl.trials.context import Context, LiveContext
+from metarl.trials.context import Context, ContextTracker
 from metarl.trials.rollouts import StochasticPolicy
 
 LOOK_EVERY = 32  # steps on a device that would have to be waited for
@@ -33,7 +33,9 @@ class InnerProblem:
     discount: float
     trace: float
 
-    def lesson(self, steps: Steps, num_tasks: int, mean: Callable[[Tensor], Tensor] = torch.mean) -> dict[str, Tensor]:
+    def lesson(
+        self, steps: Rollouts, num_tasks: int, mean: Callable[[Tensor], Tensor] = torch.mean
+    ) -> dict[str, Tensor]:
         """What an inner step in `num_tasks` tasks learns from (see `inner_objective.lesson`)."""
         features = observation_features(steps.observation, self.distribution.observation_space)
         return lesson(steps, num_tasks, features, self.discount, self.trace, mean)
@@ -46,7 +48,7 @@ class RolloutPolicy(StochasticPolicy):
     def __init__(self, problem: InnerProblem, adapted: Adapted, rollouts: int, seed: int) -> None:
         super().__init__(adapted.num_tasks * rollouts, adapted.steps.device)
         self._adapted = adapted
-        self._player = Player(problem, self.num_tasks)
+        self._context = EpisodeContext(problem, self.num_tasks)
         self._head = problem.inner.module.head
         self._generator = seeding.generator(seed, "actions", device=self.device)
         self._log_prob = torch.zeros(self.num_tasks, device=self.device)
@@ -56,17 +58,17 @@ class RolloutPolicy(StochasticPolicy):
         return self._log_prob
 
     def begin(self, mask: Tensor | None = None) -> None:
-        self._player.begin(mask)
+        self._context.begin(mask)
 
     @torch.no_grad()
     def act(self, observation: Tensor) -> Tensor:
-        parameters = self._player.parameters(self._adapted, observation)
+        parameters = self._context.parameters(self._adapted, observation)
         action = self._head.sample(parameters, self._generator)
         self._log_prob = self._head.log_prob(parameters, action)
         return action
 
     def observe(self, transition: Transition) -> None:
-        self._player.observe(transition)
+        self._context.observe(transition)
 
 
 @final
@@ -81,7 +83,7 @@ class GradientPolicy(StochasticPolicy):
         super().__init__(num_tasks, next(problem.inner.module.parameters()).device)
         self._problem = problem
         self._deterministic = deterministic
-        self._player = Player(problem, num_tasks)
+        self._context = EpisodeContext(problem, num_tasks)
         self._head = problem.inner.module.head
         self._generator = seeding.generator(seed, "actions", device=self.device)
         self._log_prob = torch.zeros(num_tasks, device=self.device)
@@ -106,11 +108,11 @@ class GradientPolicy(StochasticPolicy):
                 if len(index):
                     self._adapted = self._adapted.put(index, self._problem.inner.begin(self.num_tasks).take(index))
                     self._episodes.forget(index)
-        self._player.begin(mask)
+        self._context.begin(mask)
 
     @torch.no_grad()
     def act(self, observation: Tensor) -> Tensor:
-        parameters = self._player.parameters(self._adapted, observation)
+        parameters = self._context.parameters(self._adapted, observation)
         action = self._head.sample(parameters, self._generator)
         if self._deterministic:
             learned = self._adapted.steps >= self._problem.steps
@@ -120,7 +122,7 @@ class GradientPolicy(StochasticPolicy):
         return action
 
     def observe(self, transition: Transition) -> None:
-        self._player.observe(transition)
+        self._context.observe(transition)
         self._episodes.add(transition, self._log_prob, self._adapted.steps < self._problem.steps)
         if self._episodes.may_be_complete() and len(complete := self._episodes.complete()):
             self._adapt(complete)
@@ -133,7 +135,7 @@ class GradientPolicy(StochasticPolicy):
 
 
 @final
-class Player:
+class EpisodeContext:
     """What B slots of an environment show to a network: the present step, or the episode so far."""
 
     def __init__(self, problem: InnerProblem, num_slots: int) -> None:
@@ -142,7 +144,7 @@ class Player:
         device = next(network.parameters()).device
         head = network.head
         no_action = head.mode(head(torch.zeros(num_slots, head.num_outputs, device=device))).detach()
-        self._live = LiveContext(num_slots, no_action)
+        self._live = ContextTracker(num_slots, no_action)
         self._length = problem.distribution.horizon if network.reads_past else 1
         self._time = torch.zeros(num_slots, dtype=torch.int64, device=device)
         self._latest, self._steps = 0, 0  # at least the largest of these times, known on the host; steps observed
@@ -219,9 +221,9 @@ class Episodes:
         """The tasks [n] that have lived through all their episodes."""
         return (self._episode == self._shape[1]).nonzero().squeeze(-1)
 
-    def take(self, index: Tensor) -> Steps:
+    def take(self, index: Tensor) -> Rollouts:
         """The episodes of these tasks, `[n * R, T]`; forgets them."""
-        steps = Steps(*(row[index].flatten(0, 1) for row in (*self._rows, self._valid)))
+        steps = Rollouts(*(row[index].flatten(0, 1) for row in (*self._rows, self._valid)))
         self.forget(index)
         return steps
 

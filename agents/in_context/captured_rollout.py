@@ -5,7 +5,7 @@ from typing import final
 from torch import Tensor
 
 from metarl.agents.in_context.policy import InContextPolicy
-from metarl.agents.outer_loop.expert_labels import Supervised
+from metarl.agents.outer_loop.expert_labels import ExpertLabels
 from metarl.cuda_graphs import Captured
 from metarl.engines.native import NativeVectorEnv
 from metarl.tasks.batch import Tasks
@@ -40,21 +40,21 @@ class CapturedRollout:
         self._captured = Captured(self._play, [learner.generator, env.generator])
 
     def __call__(self, tasks: Tasks, action_seed: int, environment_seed: int) -> tuple[Trajectories, Tensor | None]:
-        """A trial in each of the tasks, and the advice if there is an expert.
+        """A trial in each of the tasks, and the expert_labels if there is an expert.
 
         Raises ValueError as `collect` does.
         """
         self._learner.restart(action_seed)
         self._env.generator.manual_seed(environment_seed)
-        columns, advice = self._captured(tasks)
+        columns, expert_labels = self._captured(tasks)
         trajectories = Trajectories(tasks, *columns)
         check_finite(trajectories)
-        return trajectories, advice
+        return trajectories, expert_labels
 
     def _play(self, tasks: Tasks) -> tuple[list[Tensor], Tensor | None]:
         self._env.set_tasks(tasks)
         policy: StochasticPolicy = self._learner
         if self._expert is not None:
-            policy = Supervised(policy, self._expert, tasks)
+            policy = ExpertLabels(policy, self._expert, tasks)
         columns = play_on(policy, self._env, self._env.reset()[0], self._num_steps)
-        return columns, policy.advice(self._temperature) if isinstance(policy, Supervised) else None
+        return columns, policy.expert_labels(self._temperature) if isinstance(policy, ExpertLabels) else None

@@ -8,7 +8,7 @@ from torch import Tensor
 from metarl import seeding
 from metarl.nn.actor import Actor
 from metarl.tasks.policies import Transition
-from metarl.trials.context import LiveContext
+from metarl.trials.context import ContextTracker
 from metarl.trials.rollouts import StochasticPolicy
 
 
@@ -38,7 +38,7 @@ class InContextPolicy(StochasticPolicy):
             head = self._actor.head
             no_action = head.mode(head(torch.zeros(self.num_tasks, head.num_outputs, device=self.device)))
             self._state = self._actor.initial_state(self.num_tasks)
-            self._live = LiveContext(self.num_tasks, no_action.detach())
+            self._live = ContextTracker(self.num_tasks, no_action.detach())
         else:
             self._state = self._actor.reset(self._state, mask.to(self.device))
             self._live.begin(mask)

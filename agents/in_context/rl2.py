@@ -12,16 +12,16 @@ from metarl import cuda_graphs, distributed, seeding
 from metarl.agents.in_context.captured_rollout import CapturedRollout
 from metarl.agents.in_context.options import RL2Options
 from metarl.agents.in_context.policy import InContextPolicy
-from metarl.agents.outer_loop.expert_labels import Supervised
-from metarl.agents.outer_loop.trial_ppo import Batch, TrialPPO
+from metarl.agents.outer_loop.expert_labels import ExpertLabels
+from metarl.agents.outer_loop.trial_ppo import Batch, Losses, TrialPPO
 from metarl.cuda_graphs import Captured
 from metarl.engines.native import NativeVectorEnv
-from metarl.functional.schedules import discount_reach, factor_of_reach, growing_steps, linear_decay
+from metarl.functional.schedules import effective_horizon, gamma_of_horizon, growing_steps, linear_decay
 from metarl.nn.actor import Actor
 from metarl.nn.critic import TrialCritic
 from metarl.nn.memory import Memory
 from metarl.nn.recurrent import RecurrentMemory
-from metarl.nn.retrieval import Recall
+from metarl.nn.retrieval import Retrieval
 from metarl.nn.transformer import TransformerMemory
 from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
 from metarl.training.agent import Agent
@@ -53,7 +53,7 @@ class RL2(Agent):
     Options = RL2Options
     options: RL2Options
     several_processes = True
-    for_less_memory = "lower batch_steps, raise minibatches, or lower width or segment"
+    for_less_memory = "lower batch_steps, raise num_minibatches, or lower width or bptt_steps"
 
     def __init__(
         self,
@@ -83,16 +83,16 @@ class RL2(Agent):
             self.critic,
             distribution.horizon,
             self.trial_steps,
-            self.options.trace,
-            self.options.clip,
-            self.options.segment,
+            self.options.gae_lambda,
+            self.options.clip_range,
+            self.options.bptt_steps,
             self.options.bf16,
         )
         self._prepare()
 
     @property
     def trial_episodes(self) -> int:
-        return self.distribution.episodes if self.options.episodes is None else self.options.episodes
+        return self.distribution.num_episodes if self.options.num_episodes is None else self.options.num_episodes
 
     def policy(self, num_tasks: int, deterministic: bool | None = None, seed: int = 0) -> InContextPolicy:
         """The actor in new trials; None for `deterministic` draws continuous actions and takes the likeliest discrete.
@@ -107,21 +107,21 @@ class RL2(Agent):
     def attention_weights(self, context: Context) -> Tensor | None:
         return self.actor.attention_weights(context)
 
-    def update(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
-        steps = self._trial_steps(progress)
-        trajectories, advice = self._collect(steps, progress, on_step)
-        batch, value_error = self._ppo.assess(trajectories, advice, self._discount(steps), steps)
-        metrics = self._optimise(batch, progress)
-        self.actor.update(trajectories)
-        self.critic.observation.update(trajectories.observations)
+    def train_step(self, fraction_done: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
+        steps = self._trial_steps(fraction_done)
+        trajectories, expert_labels = self._collect(steps, fraction_done, on_step)
+        batch, explained = self._ppo.prepare_batch(trajectories, expert_labels, self._discount(steps), steps)
+        metrics = self._optimise(batch, fraction_done)
+        self.actor.update_statistics(trajectories)
+        self.critic.observation.update_statistics(trajectories.observations)
         episodes = int(distributed.total(trajectories.dones.sum()))
         self._episode_steps = distributed.size() * trajectories.rewards.numel() / max(1, episodes)
         return {
-            "rollout/trial_return": trajectories.rewards.sum(1).mean().item(),
-            "rollout/trial_steps": trajectories.num_steps,
-            "rollout/episode_return": trajectories.mean_episode_return(),
-            "train/unexplained_variance": value_error,
-            "train/imitates": float(advice is not None),
+            "rollout/ep_rew_mean": trajectories.mean_episode_return(),
+            "rollout/trial_rew_mean": trajectories.rewards.sum(1).mean().item(),
+            "rollout/trial_len": trajectories.num_steps,
+            "train/explained_variance": explained,
+            "train/imitates": float(expert_labels is not None),
             **metrics,
         }
 
@@ -148,14 +148,14 @@ class RL2(Agent):
             self._epoch, self._further_epoch = Captured(self._policy_epoch), Captured(self._critic_epoch)
 
     def _collect(
-        self, trial_steps: int, progress: float, on_step: Callable[[TaskVectorEnv], None]
+        self, trial_steps: int, fraction_done: float, on_step: Callable[[TaskVectorEnv], None]
     ) -> tuple[Trajectories, Tensor | None]:
-        """This process's share of a batch of trials in fresh tasks, and the expert's advice while it is imitated."""
+        """This process's share of a batch of trials in fresh tasks, and the expert's labels while it is imitated."""
         steps = self._steps_needed(trial_steps)
-        num_trials = max(self.options.minibatches, -(-(self.options.batch_steps // steps) // distributed.size()))
+        num_trials = max(self.options.num_minibatches, -(-(self.options.batch_steps // steps) // distributed.size()))
         if self._env is None or self._env.num_envs != num_trials:
             self._env = self.distribution.vector_env(num_trials, self.device)
-        env, imitates = self._env, self._has_expert and progress < self.options.imitation
+        env, imitates = self._env, self._has_expert and fraction_done < self.options.imitation_fraction
         tasks = self.distribution.sample(num_trials, self._stream("tasks"))
         action_seed, seed = self._stream_seed("act"), self._stream_seed("environment")
         if self._graphs and isinstance(env, NativeVectorEnv):
@@ -167,9 +167,9 @@ class RL2(Agent):
         policy = self.policy(num_trials, deterministic=False, seed=action_seed)
         if not imitates:
             return collect(policy, env, steps, seed=seed, on_step=lambda: on_step(env)), None
-        taught = Supervised(policy, self.distribution.expert(num_trials, self.device), tasks)
+        taught = ExpertLabels(policy, self.distribution.expert(num_trials, self.device), tasks)
         trajectories = collect(taught, env, steps, seed=seed, on_step=lambda: on_step(env))
-        return trajectories, taught.advice(self.options.imitation_temperature)
+        return trajectories, taught.expert_labels(self.options.imitation_temperature)
 
     def _captured_rollout(self, env: NativeVectorEnv, steps: int, imitates: bool) -> CapturedRollout:
         """The one of the last update if it was made for the same."""
@@ -182,12 +182,12 @@ class RL2(Agent):
             self._rollout = made_for, CapturedRollout(learner, adviser, temperature, env, steps)
         return self._rollout[1]
 
-    def _trial_steps(self, progress: float) -> int:
+    def _trial_steps(self, fraction_done: float) -> int:
         """Steps of a training trial: whole where an expert leads the way, else short at first."""
         if self._has_expert:
             return self.trial_steps
         first = max(self.distribution.horizon, SHORTEST_TRIAL)
-        return growing_steps(progress, self.trial_steps, first, self.options.growth)
+        return growing_steps(fraction_done, self.trial_steps, first, self.options.trial_curriculum)
 
     def _steps_needed(self, trial_steps: int) -> int:
         """Steps in which the episodes of such a trial were lately over, in doublings of the longest episode.
@@ -203,39 +203,33 @@ class RL2(Agent):
 
     def _discount(self, steps: int) -> float:
         """The discount per step in trials of so many steps."""
-        if self.options.discount is not None:
-            return self.options.discount
-        return factor_of_reach(discount_reach(steps, self.trial_steps, self.options.batch_steps))
+        if self.options.gamma is not None:
+            return self.options.gamma
+        return gamma_of_horizon(effective_horizon(steps, self.trial_steps, self.options.batch_steps))
 
-    def _optimise(self, batch: Batch, progress: float) -> dict[str, float]:
+    def _optimise(self, batch: Batch, fraction_done: float) -> dict[str, float]:
         """Epochs of minibatches of whole trials; returns the means of what was measured on the way."""
         options = self.options
-        rate = options.learning_rate * linear_decay(progress, options.warmup)
+        rate = options.learning_rate * linear_decay(fraction_done, options.warmup)
         for group in self.optimiser.param_groups:
             group["lr"] = group["lr"].fill_(rate) if self._graphs else rate
-        entropy = options.entropy * linear_decay(progress) if batch.advice is None else 0.0
+        entropy = options.ent_coef * linear_decay(fraction_done) if batch.expert_labels is None else 0.0
         entropy_weight = torch.full((), entropy, device=self.device)
         stream = self._stream("minibatches")
         rows: list[Tensor] = []
-        for _ in range(options.epochs):
+        for _ in range(options.n_epochs):
             order = torch.randperm(len(batch.old_log_prob), generator=stream, device=self.device)
             rows.append(self._epoch(batch, order, entropy_weight))
         critic_losses = self._fit_critic(batch, stream)
         means = torch.cat([torch.cat(rows).mean(0), critic_losses.mean(0, keepdim=True)]).tolist()
         if not all(map(math.isfinite, means)):
             raise FloatingPointError(f"update {self.updates}: losses are not finite: {means}")
-        return {
-            "train/policy_loss": means[0],
-            "train/value_loss": means[1],
-            "train/entropy": means[2],
-            "train/approximate_kl": means[3],
-            "train/learning_rate": rate,
-        }
+        return {**Losses(*means[:-1]).metrics(), "train/learning_rate": rate}
 
     def _policy_epoch(self, batch: Batch, order: Tensor, entropy_weight: Tensor) -> Tensor:
-        """Steps on all trials in this order. Returns policy loss, value loss, entropy and KL `[minibatches, 4]`."""
+        """Steps on all trials in this order. Returns `Losses` as `[minibatches, measures]`."""
         rows = []
-        for part in order.chunk(self.options.minibatches):
+        for part in order.chunk(self.options.num_minibatches):
             self.optimiser.zero_grad()
             rows.append(self._step(self._ppo.backward(batch, part, entropy_weight), self.actor, self.critic))
         return torch.stack(rows)
@@ -250,7 +244,7 @@ class RL2(Agent):
             epochs = 10 if len(batch.target) * distributed.size() < FEW_TRIALS else 0
         if epochs == 0:
             return torch.zeros(1, device=self.device)
-        memory, rows = self._ppo.remembered(batch.context), []
+        memory, rows = self._ppo.memory_outputs(batch.context), []
         for _ in range(epochs):
             order = torch.randperm(batch.target.numel(), generator=stream, device=self.device)
             rows.append(self._further_epoch(batch, memory, order))
@@ -272,7 +266,7 @@ class RL2(Agent):
         gradients = [p.grad for module in modules for p in module.parameters() if p.grad is not None]
         distributed.average([measured, *gradients])
         for module in modules:
-            nn.utils.clip_grad_norm_(module.parameters(), self.options.max_gradient_norm)
+            nn.utils.clip_grad_norm_(module.parameters(), self.options.max_grad_norm)
         broken = 1 - torch.isfinite(measured).all().float()
         self.optimiser.found_inf = broken  # type: ignore[attr-defined]  # as a gradient scaler tells a fused optimiser
         self.optimiser.step()
@@ -280,17 +274,17 @@ class RL2(Agent):
 
 
 def _teaching(distribution: TaskDistribution, options: RL2Options) -> Teaching:
-    expert = distribution.expert(1) if options.imitation > 0 else None
+    expert = distribution.expert(1) if options.imitation_fraction > 0 else None
     if expert is None:
         return Teaching(privileged_critic=options.privileged_critic)
-    return Teaching(type(expert).__name__, options.imitation, options.privileged_critic)
+    return Teaching(type(expert).__name__, options.imitation_fraction, options.privileged_critic)
 
 
 def _actor(distribution: TaskDistribution, options: RL2Options) -> Actor:
-    space, recall = distribution.observation_space, None
-    if options.recall:
-        recall = Recall(space, options.width, options.heads, options.window)
-    return Actor(space, distribution.action_space, recall, _memory(options), options.width)
+    space, retrieval = distribution.observation_space, None
+    if options.episodic_retrieval:
+        retrieval = Retrieval(space, options.width, options.num_heads, options.window)
+    return Actor(space, distribution.action_space, retrieval, _memory(options), options.width)
 
 
 def _critic(distribution: TaskDistribution, options: RL2Options, generator: torch.Generator) -> TrialCritic:
@@ -300,5 +294,5 @@ def _critic(distribution: TaskDistribution, options: RL2Options, generator: torc
 
 def _memory(options: RL2Options) -> Memory:
     if options.memory == "transformer":
-        return TransformerMemory(options.width, options.layers, options.heads, options.window)
-    return RecurrentMemory(options.memory, options.width, options.layers)
+        return TransformerMemory(options.width, options.num_layers, options.num_heads, options.window)
+    return RecurrentMemory(options.memory, options.width, options.num_layers)

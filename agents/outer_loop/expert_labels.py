@@ -12,7 +12,7 @@ from metarl.trials.rollouts import StochasticPolicy
 
 
 @final
-class Supervised(StochasticPolicy):
+class ExpertLabels(StochasticPolicy):
     """Acts as the learner does, and notes at every step what an expert that knows the task would have done.
 
     A learner that cannot see the task and imitates one that can ends at the posterior: it takes an action as often as
@@ -24,7 +24,7 @@ class Supervised(StochasticPolicy):
         super().__init__(learner.num_tasks, learner.device)
         if expert is None:
             raise ValueError("no expert is known for these tasks")
-        expert.reveal(tasks)
+        expert.set_tasks(tasks)
         self._learner = learner
         self._expert = expert
         self._advice: list[Tensor] = []
@@ -34,16 +34,16 @@ class Supervised(StochasticPolicy):
     def log_prob(self) -> Tensor:
         return self._learner.log_prob
 
-    def advice(self, temperature: float) -> Tensor:
+    def expert_labels(self, temperature: float) -> Tensor:
         """What the expert advised at each step since the last hard reset: `[B, T, A]` or, if continuous, `[B, T, ...]`.
 
         Of discrete actions it takes each with the probability softmax(values / temperature), `temperature` in units of
         the values' deviation between actions: the softer, the more a step teaches, and the less it says of the best.
         """
-        advice = torch.stack(self._advice, 1)
+        expert_labels = torch.stack(self._advice, 1)
         if not self._has_values:
-            return advice
-        return (advice / (temperature * distributed.mean(advice.std(-1)))).softmax(-1)
+            return expert_labels
+        return (expert_labels / (temperature * distributed.mean(expert_labels.std(-1)))).softmax(-1)
 
     def begin(self, mask: Tensor | None = None) -> None:
         if mask is None:

@@ -2,20 +2,35 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
 
 from metarl import distributed
 from metarl.functional import losses
-from metarl.functional.returns import gae, trial_clock
+from metarl.functional.returns import gae, trial_time
 from metarl.nn.actor import Actor
 from metarl.nn.critic import TrialCritic
 from metarl.trials.context import Context
 from metarl.trials.trajectories import Trajectories
 
 STEPS_AT_ONCE = 65_536  # valued in one forward, so that memory does not grow with the batch
+
+
+class Losses(NamedTuple):
+    """What one gradient step measured, each a mean over steps. A new measure is a field here."""
+
+    policy_gradient_loss: Any  # a tensor [], or a number once the host has it
+    value_loss: Any
+    entropy: Any
+    approx_kl: Any
+    clip_fraction: Any
+
+    def metrics(self) -> dict[str, float]:
+        """Under the names of `metarl.training.logs.METRICS`."""
+        own = {f"train/{name}": value for name, value in self._asdict().items() if name != "entropy"}
+        return own | {"train/entropy_loss": -self.entropy}
 
 
 @final
@@ -30,7 +45,9 @@ class Batch:
     target: Tensor  # [B, T] normalised value targets
     task_vector: Tensor  # [B, D]
     time_left: Tensor  # [B, T] as a share of a whole trial
-    advice: Tensor | None  # [B, T, A] or [B, T, ...] what the expert would have done: imitate it; None: reinforce
+    expert_labels: (
+        Tensor | None
+    )  # [B, T, A] or [B, T, ...] what the expert would have done: imitate it; None: reinforce
 
 
 @final
@@ -42,29 +59,29 @@ class TrialPPO:
     critic: TrialCritic
     horizon: int  # steps of the longest episode
     trial_steps: int  # of a whole trial
-    trace: float  # GAE's lambda
-    clip: float
-    segment: int | None  # steps through which gradients flow back; None: whole trials
+    gae_lambda: float  # GAE's lambda
+    clip_range: float
+    bptt_steps: int | None  # steps through which gradients flow back; None: whole trials
     bf16: bool = False  # the actor learns with matrix products in bfloat16
 
     @torch.no_grad()
-    def assess(
-        self, trajectories: Trajectories, advice: Tensor | None, discount: float, steps: int
+    def prepare_batch(
+        self, trajectories: Trajectories, expert_labels: Tensor | None, discount: float, steps: int
     ) -> tuple[Batch, float]:
         """What to learn from a batch of trials of `steps` steps, by the clock of their episodes' time limits.
 
-        Also the share of the returns' variance that the critic did not explain. A trial that is not over at its last
+        Also the share of the returns' variance that the critic explained. A trial that is not over at its last
         step, since an episode ended early, is worth there what it was worth before that step. Moves the critic's units
         towards those of the returns.
         """
-        before, after = trial_clock(trajectories.dones, self.horizon, steps)
+        before, after = trial_time(trajectories.dones, self.horizon, steps)
         time_left = (steps - before) / self.trial_steps
         context, tasks = trajectories.context(), trajectories.tasks.vector()
         value = self._values(context, time_left, tasks)
         discount_t = torch.where(after < steps, discount ** (after - before), 0.0)
-        advantage = gae(trajectories.rewards, value, discount_t, self.trace, value[:, -1])
+        advantage = gae(trajectories.rewards, value, discount_t, self.gae_lambda, value[:, -1])
         returns = advantage + value
-        self.critic.update(returns)
+        self.critic.update_statistics(returns)
         batch = Batch(
             context,
             trajectories.actions,
@@ -73,27 +90,27 @@ class TrialPPO:
             self.critic.normalised(returns),
             tasks,
             time_left,
-            advice,
+            expert_labels,
         )
-        return batch, (advantage.var() / returns.var().clamp(min=1e-8)).item()
+        return batch, 1 - (advantage.var() / returns.var().clamp(min=1e-8)).item()
 
     def backward(self, batch: Batch, part: Tensor, entropy_weight: float | Tensor) -> Tensor:
         """Add the gradients of the trials at `part`, segment by segment.
 
-        Returns policy loss, value loss, entropy and KL `[4]`.
+        Returns `Losses` as one tensor `[measures]`.
         """
         steps = batch.old_log_prob.shape[1]
-        past, measured = (None, None), torch.zeros(4, device=batch.old_log_prob.device)
-        for window in _segments(steps, self.segment):
+        past, measured = (None, None), torch.zeros(len(Losses._fields), device=batch.old_log_prob.device)
+        for window in _segments(steps, self.bptt_steps):
             share = (window.stop - window.start) / steps
             terms, past = self._losses(batch, part, window, past)
-            policy_loss, value_loss, entropy, _ = terms
-            (share * (policy_loss + value_loss - entropy_weight * entropy)).backward()
+            total = terms.policy_gradient_loss + terms.value_loss - entropy_weight * terms.entropy
+            (share * total).backward()
             measured += share * torch.stack(terms).detach()
         return measured
 
     @torch.no_grad()
-    def remembered(self, context: Context) -> Tensor:
+    def memory_outputs(self, context: Context) -> Tensor:
         """What the actor remembers `[B, T, M]`, computed some trials at a time."""
         return torch.cat([self.actor(context[part])[0] for part in _parts(context.started)])
 
@@ -112,31 +129,32 @@ class TrialPPO:
 
     def _values(self, context: Context, time_left: Tensor, tasks: Tensor) -> Tensor:
         """Values `[B, T]` in units of reward, some trials at a time."""
-        memory = self.remembered(context)
+        memory = self.memory_outputs(context)
         values = [
             self.critic(memory[part], context.observation[part], time_left[part], tasks[part])
             for part in _parts(context.started)
         ]
         return self.critic.denormalised(torch.cat(values))
 
-    def _losses(self, batch: Batch, part: Tensor, window: slice, past: Any) -> tuple[list[Tensor], Any]:
-        """Policy loss, value loss, entropy and KL of one segment of the trials at `part`, and the past after it."""
+    def _losses(self, batch: Batch, part: Tensor, window: slice, past: Any) -> tuple[Losses, Any]:
+        """Of one segment of the trials at `part`, and the past after it."""
         context = batch.context[part, window]
         memory, parameters, past = self._read(context, past)
         log_prob = self.actor.head.log_prob(parameters, batch.action[part, window])
         old_log_prob = batch.old_log_prob[part, window]
-        if batch.advice is None:
+        if batch.expert_labels is None:
             advantage = batch.advantage[part, window]
-            policy_loss = losses.clipped_surrogate(log_prob, old_log_prob, advantage, self.clip)
+            policy_loss = losses.clipped_surrogate(log_prob, old_log_prob, advantage, self.clip_range)
         else:
-            policy_loss = self.actor.head.cross_entropy(parameters, batch.advice[part, window]).mean()
+            policy_loss = self.actor.head.cross_entropy(parameters, batch.expert_labels[part, window]).mean()
         value = self.critic(memory, context.observation, batch.time_left[part, window], batch.task_vector[part])
-        return [
+        return Losses(
             policy_loss,
             losses.squared_error(value, batch.target[part, window]),
             self.actor.head.entropy(parameters).mean(),
-            losses.approximate_kl(log_prob.detach(), old_log_prob),
-        ], past
+            losses.approx_kl(log_prob.detach(), old_log_prob),
+            losses.clip_fraction(log_prob.detach(), old_log_prob, self.clip_range),
+        ), past
 
     def _read(self, context: Context, past: Any) -> tuple[Tensor, Tensor, Any]:
         """What the actor makes of a segment: memory, action parameters and the past of the next one."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from metarl import seeding
 from metarl.adaptation.stacked import Data, Stacked, call_in_tasks
 from metarl.nn.action_heads import action_head
-from metarl.sb3 import Convention
+from metarl.sb3 import SB3Spaces
 from metarl.seeding import borrowed_randomness
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.policies import AdaptivePolicy, Transition
@@ -32,7 +32,7 @@ class Tuning:
 
     distribution: TaskDistribution
     model: PPO
-    episodes: int  # before each update
+    num_episodes: int  # before each update
     updates: int  # in a trial
     minibatches: int  # in each pass over the steps of an update
     deterministic: bool  # whether actions are the most likely ones after the last update
@@ -64,11 +64,11 @@ class FineTunedPolicy(AdaptivePolicy):
         super().__init__(num_tasks, tuning.model.device)
         self._tuning = tuning
         self._initial = initial
-        self._convention = Convention(tuning.distribution, self.device)
+        self._convention = SB3Spaces(tuning.distribution, self.device)
         self._head = action_head(self._convention.action_space).to(self.device)
         self._generator = seeding.generator(tuning.seed, "actions", device=self.device)
         self._state = {name: x.clone() for name, x in initial.items()}
-        self._steps = Steps(num_tasks, self.device)
+        self._steps = TaskTransitions(num_tasks, self.device)
         self._updates = torch.zeros(num_tasks, dtype=torch.int64, device=self.device)  # taken in this trial
 
     @property
@@ -107,7 +107,7 @@ class FineTunedPolicy(AdaptivePolicy):
             self._convention.observation(transition.next_observation),
         )
         self._steps.add(counted, self._updates < self._tuning.updates)
-        for slot in self._steps.complete(self._tuning.episodes):
+        for slot in self._steps.complete(self._tuning.num_episodes):
             self._update(slot, self._steps.take(slot))
 
     def _action_parameters(self, observation: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ class FineTunedPolicy(AdaptivePolicy):
 
 
 @final
-class Steps:
+class TaskTransitions:
     """What N tasks lived through since their last update."""
 
     def __init__(self, num_tasks: int, device: torch.device) -> None:

@@ -24,68 +24,54 @@ from metarl.seeding import borrowed_randomness
 from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
 from metarl.training.agent import Agent
 from metarl.training.checkpoints import check_tensors
+from metarl.training.options import AgentOptions, Count, Fraction, NonNegative, NonNegativeInt, Positive
 from metarl.trials.context import Context
 
 HEAD = ("action_net.", "log_std", "value_net.")  # the last layers of actor and critic
 
 
 @dataclass(frozen=True)
-class FineTuningOptions:
+class FineTuningOptions(AgentOptions):
     """Options of fine-tuning. What is not said here is as Stable-Baselines3 has it."""
 
     pretrained: bool = True
     """Tasks start from the network pre-trained on all of them; if not, each from a random one: train for one step."""
-    adapts: Literal["all", "head"] = "all"
+    adapted_parameters: Literal["all", "head"] = "all"
     """What changes inside a task: all parameters, or the last layers of actor and critic (the rest frozen)."""
-    episodes_per_update: int = 40
+    episodes_per_update: Count = 40
     """Episodes in a task before each PPO update."""
-    updates_per_trial: int = 3
+    updates_per_trial: NonNegativeInt = 3
     """PPO updates in a trial; then the policy stays as it is."""
-    adaptation_rate: float = 3e-3
+    adaptation_rate: Positive = 3e-3
     """Adam's step size inside a task."""
-    width: int = 64
+    width: Count = 64
     """Width of the hidden layers of actor and critic."""
-    layers: int = 2
+    num_layers: Count = 2
     """Their number."""
-    tasks: int = 40
+    num_tasks: Count = 40
     """Environments in pre-training, each in a new task at every episode."""
-    batch_steps: int = 20_000
+    batch_steps: Count = 20_000
     """Environment steps collected for each update in pre-training."""
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """Adam's step size in pre-training."""
-    epochs: int = 10
+    n_epochs: Count = 10
     """Passes over what was collected, in every update."""
-    minibatches: int = 8
+    num_minibatches: Count = 8
     """Parts into which it is cut, one gradient step each."""
-    discount: float = 0.99
+    gamma: Fraction = 0.99
     """Discount per step."""
-    trace: float = 0.95
+    gae_lambda: Fraction = 0.95
     """GAE's lambda."""
-    clip: float = 0.2
+    clip_range: Positive = 0.2
     """PPO's clip range."""
-    entropy: float = 0.0
+    ent_coef: NonNegative = 0.0
     """Weight of the entropy bonus."""
-    log_std: float = -0.5
+    log_std_init: float = -0.5
     """Continuous actions: logarithm of the deviation at the start, in units of half the action space."""
 
-    def __post_init__(self) -> None:
-        for name in ("episodes_per_update", "width", "layers", "tasks", "epochs", "minibatches"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.batch_steps < 2 * self.minibatches:
+    def check(self) -> None:
+        if self.batch_steps < 2 * self.num_minibatches:
             raise ValueError(f"batch_steps must be at least 2 for each minibatch, got {self.batch_steps}")
-        if self.updates_per_trial < 0 or not self.entropy >= 0:
-            raise ValueError(
-                f"updates_per_trial and entropy must not be negative, got {self.updates_per_trial} and {self.entropy}"
-            )
-        for name in ("adaptation_rate", "learning_rate", "clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("discount", "trace"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
-        if self.adapts not in ("all", "head"):
-            raise ValueError(f"adapts must be all or head, got {self.adapts!r}")
 
 
 @final
@@ -102,7 +88,7 @@ class FineTuning(Agent):
 
     Options = FineTuningOptions
     options: FineTuningOptions
-    for_less_memory = "lower batch_steps, raise minibatches, or lower tasks or width"
+    for_less_memory = "lower batch_steps, raise num_minibatches, or lower num_tasks or width"
 
     def __init__(
         self,
@@ -114,7 +100,7 @@ class FineTuning(Agent):
     ) -> None:
         super().__init__(distribution, options, seed=seed, device=device)
         _check_actions(distribution)
-        self._pool = TaskVecEnv(distribution, self.options.tasks, device=self.device)
+        self._pool = TaskVecEnv(distribution, self.options.num_tasks, device=self.device)
         self.model = self._ppo(self._pool, self.options.batch_steps, self.options.learning_rate)
 
     @property
@@ -129,8 +115,8 @@ class FineTuning(Agent):
         """
         options = self.options
         idle = TaskVecEnv(self.distribution, 1, device=self.device)  # says what the spaces are; never opened
-        model = self._ppo(idle, 2 * options.minibatches, options.adaptation_rate)
-        if options.adapts == "head":
+        model = self._ppo(idle, 2 * options.num_minibatches, options.adaptation_rate)
+        if options.adapted_parameters == "head":
             for name, parameter in model.policy.named_parameters():
                 parameter.requires_grad_(name.startswith(HEAD))
         tuning = Tuning(
@@ -138,7 +124,7 @@ class FineTuning(Agent):
             model,
             options.episodes_per_update,
             options.updates_per_trial,
-            options.minibatches,
+            options.num_minibatches,
             deterministic is not False,
             seed,
         )
@@ -147,7 +133,7 @@ class FineTuning(Agent):
     def attention_weights(self, context: Context) -> Tensor | None:
         return None
 
-    def update(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
+    def train_step(self, fraction_done: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
         """One rollout in new tasks and one PPO update, from random streams of their own: nothing else carries over."""
         self._pool.seed(seeding.stream_seed(self.seed, "environment", self.updates))
         steps = self.model.n_steps * self.model.n_envs
@@ -157,7 +143,7 @@ class FineTuning(Agent):
         logged = self.model.logger.name_to_value
         episodes = [episode["r"] for episode in self.model.ep_info_buffer or ()]
         metrics = {name: float(value) for name, value in logged.items() if name != "train/n_updates"}
-        return {**({"rollout/return": float(np.mean(episodes))} if episodes else {}), **metrics}
+        return {**({"rollout/ep_rew_mean": float(np.mean(episodes))} if episodes else {}), **metrics}
 
     def state(self) -> dict[str, Tensor]:
         return learner_state(self.model.policy)
@@ -179,7 +165,7 @@ class FineTuning(Agent):
     def _ppo(self, env: TaskVecEnv, steps: int, learning_rate: float) -> PPO:
         """A new PPO that collects at least `steps` steps of `env` for each update, in minibatches of one size."""
         options = self.options
-        share = options.minibatches // math.gcd(options.minibatches, env.num_envs)
+        share = options.num_minibatches // math.gcd(options.num_minibatches, env.num_envs)
         n_steps = -(-steps // (env.num_envs * share)) * share
         with borrowed_randomness(seeding.stream_seed(self.seed, "parameters")), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "You are trying to run PPO on the GPU")  # the user chose the device
@@ -188,15 +174,15 @@ class FineTuning(Agent):
                 VecMonitor(env),
                 learning_rate=learning_rate,
                 n_steps=n_steps,
-                batch_size=n_steps * env.num_envs // options.minibatches,
-                n_epochs=options.epochs,
-                gamma=options.discount,
-                gae_lambda=options.trace,
-                clip_range=options.clip,
-                ent_coef=options.entropy,
+                batch_size=n_steps * env.num_envs // options.num_minibatches,
+                n_epochs=options.n_epochs,
+                gamma=options.gamma,
+                gae_lambda=options.gae_lambda,
+                clip_range=options.clip_range,
+                ent_coef=options.ent_coef,
                 policy_kwargs={
-                    "net_arch": [options.width] * options.layers,
-                    "log_std_init": options.log_std,
+                    "net_arch": [options.width] * options.num_layers,
+                    "log_std_init": options.log_std_init,
                     "optimizer_kwargs": {"eps": 1e-5, "fused": True},
                 },
                 device=self.device,

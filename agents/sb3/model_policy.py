@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarl.sb3 import Convention, with_task
+from metarl.sb3 import SB3Spaces, with_task
 from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy, Transition
@@ -51,7 +51,7 @@ class ModelPolicy(AdaptivePolicy):
         remember: bool = False,
     ) -> None:
         super().__init__(num_tasks)
-        self._convention = Convention(distribution)
+        self._convention = SB3Spaces(distribution)
         _check_spaces(model, self._convention.observation_space, self._convention.action_space)
         self._model = model
         self._deterministic = deterministic
@@ -84,14 +84,14 @@ class TaskModelPolicy(PrivilegedPolicy):
         self, model: Model, distribution: TaskDistribution, num_tasks: int, *, deterministic: bool = True
     ) -> None:
         super().__init__(num_tasks)
-        self._convention = Convention(distribution)
+        self._convention = SB3Spaces(distribution)
         space = with_task(self._convention.observation_space, distribution)
         _check_spaces(model, space, self._convention.action_space)
         self._model = model
         self._deterministic = deterministic
         self._task: Tensor | None = None
 
-    def reveal(self, tasks: Tasks) -> None:
+    def set_tasks(self, tasks: Tasks) -> None:
         self._task = tasks.vector()
 
     def begin(self, mask: Tensor | None = None) -> None:

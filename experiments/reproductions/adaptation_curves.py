@@ -39,7 +39,7 @@ RESULTS = Path(__file__).parents[1] / "results" / "adaptation-curves.json"
 FIGURE = Path(__file__).parents[2] / "docs" / "point-navigation.png"
 FAMILY, RUNS = "point-navigation", Path("runs")
 MAML_ITERATIONS, RL2_STEPS = 100, 2_000_000
-RL2_OPTIONS = RL2Options(discount=0.9999)  # ten trials ahead; with the default, 100 steps, the last episode is at -3
+RL2_OPTIONS = RL2Options(gamma=0.9999)  # ten trials ahead; with the default, 100 steps, the last episode is at -3
 PRE_TRAINING_STEPS = 100_000  # the best of six lengths for what follows: longer, and it is too sure of standing still
 BLOCK, UPDATES = 40, 9  # of PPO: episodes in a task before each update, and updates in a trial
 
@@ -60,7 +60,7 @@ class Method:
 
 
 def maml(title: str, name: str) -> Method:
-    """Trained and tested as in experiments/point_navigation.py, in the same run folders."""
+    """Trained and tested as in experiments/reproductions/point_navigation.py, in the same run folders."""
     options = replace(MAML_METHODS[name], **PROTOCOL)
     steps, block = MAML_ITERATIONS * iteration_steps(options), TEST["test_rollouts"]
     episodes = block * (TEST["test_steps"] + 1)
@@ -79,8 +79,8 @@ METHODS = {
     "rl2": Method("RL²", "rl2", RL2_OPTIONS, "adaptation_curves/rl2", RL2_STEPS, episodes=10, block=1),
     "maml-trpo": maml("MAML", "maml-trpo"),
     "promp": maml("ProMP", "promp-per-layer"),
-    "fine-tuning": ppo("fine-tuning", adapts="all"),
-    "fine-tuning-head": ppo("fine-tuning, last layer", adapts="head"),
+    "fine-tuning": ppo("fine-tuning", adapted_parameters="all"),
+    "fine-tuning-head": ppo("fine-tuning, last layer", adapted_parameters="head"),
     "scratch": ppo("PPO from scratch", pretrained=False),
 }
 
@@ -125,7 +125,7 @@ def measure(name: str, experiment: Experiment) -> dict[str, Any]:
     tested.load_state(agent.state(), "the trained agent")
     policy = tested.policy(experiment.goals, deterministic=False, seed=experiment.seed)
     test, seed = agent.distribution.split("test"), 1000 + experiment.seed
-    result = evaluate(policy, test, experiment.goals, method.episodes, seed, progress=True)
+    result = evaluate(policy, test, experiment.goals, method.episodes, seed, progress_bar=True)
     return {
         **settings(name, experiment),
         "title": method.title,

@@ -24,8 +24,9 @@ def finished_run(folder: Path, config: RunConfig, kind: type[A], device: str) ->
     else:
         agent = kind(distribution, kind.Options(**config.options), seed=config.seed, device=device)
     print(
-        f"{folder.name}: {config.total_steps:,} steps on {agent.device}, {torch.get_num_threads()} threads", flush=True
+        f"{folder.name}: {config.total_timesteps:,} steps on {agent.device}, {torch.get_num_threads()} threads",
+        flush=True,
     )
-    if agent.num_timesteps < config.total_steps and train(run, agent) is not None:
+    if agent.num_timesteps < config.total_timesteps and train(run, agent) is not None:
         raise SystemExit(f"stopped; repeat the command to go on with {folder}")
     return agent, run.training_seconds()

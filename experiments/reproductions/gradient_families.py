@@ -21,7 +21,7 @@ from metarl.agents.gradient.maml import MAML
 from metarl.agents.gradient.options import MAMLOptions
 from metarl.files import write_atomically
 from metarl.runs.folder import RunConfig
-from metarl.runs.meta_test import Trials
+from metarl.runs.meta_test import MetaTest
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -41,14 +41,16 @@ CELLS = {
     "bandit-100": Cell(
         "bernoulli-bandit",
         {"arms": 5, "pulls": 100},
-        MAMLOptions(rollouts=10, inner_steps=9, tasks=200, update="per-layer", inner_rates=(1.0,)),
+        MAMLOptions(
+            rollouts_per_task=10, inner_steps=9, meta_batch_size=200, inner_update="per-layer", inner_lr=(1.0,)
+        ),
         2_000_000,
         "random 50, Thompson sampling 74.9, RL² here 77.7 and 77.9",
     ),
     "tabular-10": Cell(
         "tabular-mdp",
         {"num_episodes": 10},
-        MAMLOptions(rollouts=2, inner_steps=4, tasks=100, update="per-layer", inner_rates=(0.5,)),
+        MAMLOptions(rollouts_per_task=2, inner_steps=4, meta_batch_size=100, inner_update="per-layer", inner_lr=(0.5,)),
         1_000_000,
         "random 100, posterior sampling 138, RL² here 161.1",
     ),
@@ -87,7 +89,7 @@ def run_cell(name: str, experiment: Experiment, seed: int) -> None:
     folder = Path("runs") / "gradient_families" / f"{name}-seed{seed}"
     agent, seconds = finished_run(folder, config, MAML, experiment.device)
     test = agent.distribution.split("test")
-    trials = Trials(test, experiment.num_tasks, agent.trial_episodes, 1000 + seed, experiment.device)
+    trials = MetaTest(test, experiment.num_tasks, agent.trial_episodes, 1000 + seed, experiment.device)
     result = trials.play(trials.agent(agent), "maml")
     phases = result.returns.reshape(len(result.totals), cell.maml.inner_steps + 1, -1).mean((0, 2))
     row: dict[str, Any] = {

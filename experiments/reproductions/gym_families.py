@@ -106,7 +106,9 @@ def run(name: str, method: Method, experiment: Experiment, seed: int) -> None:
     returns = {}
     for deterministic in (True, False):
         policy = play(experiment.num_tasks, deterministic)
-        result = metarl.evaluate(policy, family.split("test"), experiment.num_tasks, seed=1000 + seed, progress=True)
+        result = metarl.evaluate(
+            policy, family.split("test"), experiment.num_tasks, seed=1000 + seed, progress_bar=True
+        )
         returns["most likely" if deterministic else "drawn"] = np.asarray(result.returns).round(3)
     actions = max(returns, key=lambda which: float(returns[which].mean()))
     row = {

@@ -9,7 +9,6 @@ tested in three. A stopped run goes on when its command is repeated. `--table` a
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,9 +29,10 @@ from metarl.agents.in_context.rl2 import RL2
 from metarl.files import write_atomically
 from metarl.reports.style import save_figure
 from metarl.runs.folder import Run, RunConfig
+from metarl.training.logs import RETURN, STEPS
 
 RESULTS = Path(__file__).parents[1] / "results"
-STEP_TEST: dict[str, Any] = {"inner_rates": (0.1, 0.05), "test_rollouts": 20, "test_steps": 3}
+STEP_TEST: dict[str, Any] = {"inner_lr": (0.1, 0.05), "test_rollouts": 20, "test_steps": 3}
 FIGURE = Path(__file__).parents[2] / "docs" / "half-cheetah.png"
 # Finn et al. 2017, after 0 to 3 gradient steps, and their policies that are told the goal
 PUBLISHED = {"velocity": (-129.5, -78.6, -66.6, -60.8), "direction": (-50.7, 293.2, 313.5, 315.7)}
@@ -116,28 +116,21 @@ def after_steps(agent: MAML, tasks: int = 40) -> Returns:
     tested.load_state(agent.state(), "the trained agent")
     policy = tested.policy(tasks, deterministic=False, seed=agent.seed)
     test = agent.distribution.split("test")
-    result = metarl.evaluate(policy, test, tasks, tested.trial_episodes, 1000 + agent.seed, progress=True)
+    result = metarl.evaluate(policy, test, tasks, tested.trial_episodes, 1000 + agent.seed, progress_bar=True)
     return np.asarray(result.returns.reshape(tasks, 4, -1).mean(2))
 
 
 def after_episodes(agent: RL2, tasks: int = 200) -> Returns:
     """Returns `[tasks, 3]` of the episodes of trials in tasks of the test split."""
     policy, test = agent.policy(tasks, deterministic=True), agent.distribution.split("test")
-    return np.asarray(metarl.evaluate(policy, test, tasks, 3, 1000 + agent.seed, progress=True).returns)
+    return np.asarray(metarl.evaluate(policy, test, tasks, 3, 1000 + agent.seed, progress_bar=True).returns)
 
 
 def curve(run: Run) -> list[list[float]]:
     """Steps and the return of an episode in training, in whole trials (RL²) or after adaptation, of a few updates."""
-    rows = run.progress()
+    rows = run.log()
     kept = [rows[i] for i in np.linspace(0, len(rows) - 1, min(POINTS, len(rows))).round().astype(int)]
-    return [[row["time/total_timesteps"], round(_episode_return(row), 2)] for row in kept]
-
-
-def _episode_return(row: Mapping[str, float]) -> float:
-    """Episodes of half-cheetahs all have 200 steps."""
-    if "rollout/return_adapted" in row:
-        return row["rollout/return_adapted"]
-    return row["rollout/trial_return"] * 200 / row["rollout/trial_steps"]
+    return [[row[STEPS], round(row[RETURN], 2)] for row in kept]
 
 
 def table() -> str:

@@ -21,7 +21,7 @@ from metarl.agents.in_context.rl2 import RL2
 from metarl.evaluation.results import Evaluation
 from metarl.files import write_atomically
 from metarl.runs.folder import RunConfig
-from metarl.runs.meta_test import Trials
+from metarl.runs.meta_test import MetaTest
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -42,13 +42,15 @@ class Cell:
 CELLS = {
     "bandit-10": Cell("bernoulli-bandit", {"arms": 5, "pulls": 10}, 1_250_000, "6.660 optimum"),
     "bandit-100": Cell("bernoulli-bandit", {"arms": 5, "pulls": 100}, 8_000_000, "78.63 optimum, 78.7 RL²"),
-    "tabular-10": Cell("tabular-mdp", {"num_episodes": 10}, 4_000_000, "156.2 RL², 159.1 SNAIL", {"imitation": 1.0}),
+    "tabular-10": Cell(
+        "tabular-mdp", {"num_episodes": 10}, 4_000_000, "156.2 RL², 159.1 SNAIL", {"imitation_fraction": 1.0}
+    ),
     "tabular-25": Cell(
         "tabular-mdp",
         {"num_episodes": 10},
         4_000_000,
         "445.7 RL², 447.2 SNAIL",
-        {"imitation": 1.0},
+        {"imitation_fraction": 1.0},
         episodes=25,
         trained="tabular-10",
     ),
@@ -95,7 +97,7 @@ def run_cell(name: str, experiment: Experiment, seed: int) -> None:
     config = RunConfig("rl2", cell.distribution, cell.options, seed, steps, asdict(options))
     folder = Path("runs") / "in_context" / label.replace(name, cell.trained or name)
     agent, seconds = finished_run(folder, config, RL2, experiment.device)
-    trials = Trials(
+    trials = MetaTest(
         agent.distribution.split("test"), experiment.num_tasks, cell.episodes, 1000 + seed, experiment.device
     )
     result = summary(trials.play(trials.agent(agent), "rl2"))

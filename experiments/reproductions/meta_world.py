@@ -34,7 +34,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 FIGURE = Path(__file__).parents[2] / "docs" / "meta-world.png"
 ENVIRONMENTS = {"reach": "reach-v3", "push": "push-v3"}
 # Recall and two layers that look back 512 steps each reach as far as a training trial: no more is ever read
-OPTIONS = RL2Options(episodes=3, batch_steps=48_000, window=512)
+OPTIONS = RL2Options(num_episodes=3, batch_steps=48_000, window=512)
 LAYOUTS = 50
 
 
@@ -89,7 +89,7 @@ def measure(agent: RL2, environment: str, deterministic: bool, seed: int) -> dic
     """Success of each layout in each episode, success by the benchmark's protocol, and mean returns of episodes."""
     family = ml1(environment)
     policy = agent.policy(LAYOUTS, deterministic, seed)
-    result = metarl.evaluate(policy, family.split("test"), LAYOUTS, ADAPTATION + 3, 1000 + seed, progress=True)
+    result = metarl.evaluate(policy, family.split("test"), LAYOUTS, ADAPTATION + 3, 1000 + seed, progress_bar=True)
     return {
         "success": np.asarray(result.success, int).tolist(),
         "after_adaptation": success_rates(result, family)[environment],

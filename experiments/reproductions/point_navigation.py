@@ -26,10 +26,16 @@ from metarl.files import write_atomically
 from metarl.runs.folder import RunConfig
 
 RESULTS = Path(__file__).parents[1] / "results"
-PROTOCOL: dict[str, Any] = {"width": 100, "inner_steps": 2, "inner_rates": (0.5, 0.05), "rollouts": 20, "tasks": 40}
-TEST: dict[str, Any] = {"inner_rates": (0.5, 0.05, 0.025), "test_rollouts": 40, "test_steps": 3}
+PROTOCOL: dict[str, Any] = {
+    "width": 100,
+    "inner_steps": 2,
+    "inner_lr": (0.5, 0.05),
+    "rollouts_per_task": 20,
+    "meta_batch_size": 40,
+}
+TEST: dict[str, Any] = {"inner_lr": (0.5, 0.05, 0.025), "test_rollouts": 40, "test_steps": 3}
 # With sizes of the inner steps learned for each layer and step, as MAML++ and the code of ProMP's authors offer
-LEARNED = {f"{name}-per-layer": replace(RECIPES[name], update="per-layer") for name in ("maml-trpo", "promp")}
+LEARNED = {f"{name}-per-layer": replace(RECIPES[name], inner_update="per-layer") for name in ("maml-trpo", "promp")}
 METHODS = {**RECIPES, **LEARNED}
 PUBLISHED = "MAML-TRPO, Finn et al. 2017 | -40.41 | -11.68 | -3.33 | -3.23 |"
 
@@ -86,12 +92,12 @@ def run_method(name: str, experiment: Experiment, seed: int) -> None:
 
 def iteration_steps(options: MAMLOptions) -> int:
     """Environment steps of one update on episodes of 100 steps."""
-    return options.tasks * options.rollouts * 100 * (options.inner_steps + 1)
+    return options.meta_batch_size * options.rollouts_per_task * 100 * (options.inner_steps + 1)
 
 
 def test_options(options: MAMLOptions) -> dict[str, Any]:
     """What differs from training in the test: sizes that are learned stay as they are."""
-    return TEST if options.update == "fixed" else {**TEST, "inner_rates": options.inner_rates}
+    return TEST if options.inner_update == "fixed" else {**TEST, "inner_lr": options.inner_lr}
 
 
 def returns_by_step(agent: MAML, goals: int = 40, seed: int = 1000) -> "np.ndarray[Any, np.dtype[np.float64]]":
@@ -101,7 +107,7 @@ def returns_by_step(agent: MAML, goals: int = 40, seed: int = 1000) -> "np.ndarr
     tested.load_state(agent.state(), "the trained agent")
     policy = tested.policy(goals, deterministic=False, seed=agent.seed)
     test = agent.distribution.split("test")
-    result = evaluate(policy, test, goals, tested.trial_episodes, seed + agent.seed, progress=True)
+    result = evaluate(policy, test, goals, tested.trial_episodes, seed + agent.seed, progress_bar=True)
     return np.asarray(result.returns.reshape(goals, 4, TEST["test_rollouts"]).mean(2))
 
 

@@ -27,7 +27,7 @@ from experiments.reproductions.sinusoid_problem import Networks, Sinusoids, draw
 from experiments.timing import hardware
 from metarl.adaptation.inner_loop import Adapted, InnerLoop
 from metarl.adaptation.stacked import Data
-from metarl.adaptation.updates import FixedStep, StepPerParameter, Update
+from metarl.adaptation.updates import FixedStep, InnerUpdate, StepPerParameter
 from metarl.files import write_atomically
 from metarl.reports.style import save_figure
 from metarl.seeding import generator
@@ -125,7 +125,7 @@ def train(method: Method, experiment: Experiment) -> InnerLoop[Networks]:
 
 def inner_loop(method: Method, seeds: Sequence[int]) -> InnerLoop[Networks]:
     networks = Networks(3 if method.told else 1, method.context, seeds)
-    update: Update = FixedStep(method.step)
+    update: InnerUpdate = FixedStep(method.step)
     if method.learned_steps:
         update = StepPerParameter(dict(networks.named_parameters()), method.step)
     return InnerLoop(networks, update, method.adapts, second_order=method.second_order)

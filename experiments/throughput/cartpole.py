@@ -58,7 +58,7 @@ def gym_cartpole(steps: int, falls: bool = True) -> TaskDistribution:
         make=functools.partial(cartpole, falls),
         parameters={"length": LENGTHS},
         apply=_set_length,
-        steps=steps,
+        max_episode_steps=steps,
         num_episodes=1,
     )
     return family.where(length=(STANDARD, STANDARD))
@@ -105,7 +105,7 @@ class NativeCartPole(NativeDistribution):
         return self.steps
 
     @property
-    def episodes(self) -> int:
+    def num_episodes(self) -> int:
         return 1
 
     def _draw(self, num_tasks: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -116,7 +116,7 @@ class NativeCartPole(NativeDistribution):
         unit = torch.rand(len(tasks), 4, generator=generator, device=tasks.device, dtype=torch.float64)
         return 0.1 * unit - 0.05
 
-    def observe(self, state: Tensor, tasks: Tasks) -> Tensor:
+    def observation(self, state: Tensor, tasks: Tasks) -> Tensor:
         return state[:, ::2].float()
 
     def transition(
@@ -150,7 +150,7 @@ def check_cartpole(steps: int = 300) -> None:
         seen, reward, terminated, _, _ = env.step(action)
         after, rewards, fell = native.transition(before, torch.tensor([action]), tasks, generator)
         np.testing.assert_allclose(after[0].numpy(), env.unwrapped.state, rtol=1e-12, atol=1e-14)  # type: ignore[attr-defined]
-        np.testing.assert_array_equal(native.observe(after, tasks)[0].numpy(), seen[SEEN])
+        np.testing.assert_array_equal(native.observation(after, tasks)[0].numpy(), seen[SEEN])
         assert (rewards[0].item(), fell[0].item()) == (reward, terminated)
         if terminated:
             env.reset()

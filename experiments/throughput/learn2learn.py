@@ -25,7 +25,7 @@ from experiments.timing import Row, Side, compare, hardware
 from metarl import seeding
 from metarl.adaptation.inner_loop import Adapted, InnerLoop, mean_meta_gradient
 from metarl.adaptation.stacked import tasks_at_once
-from metarl.adaptation.updates import FixedStep, StepPerParameter, Update
+from metarl.adaptation.updates import FixedStep, InnerUpdate, StepPerParameter
 from metarl.files import write_atomically
 
 RESULT = Path(__file__).parents[1] / "results" / "against-learn2learn.json"
@@ -50,7 +50,7 @@ def all_differences() -> Iterator[tuple[str, float]]:
                     yield from differences(problem, inner, steps)
 
 
-def updates(problem: Problem) -> Iterator[Update]:
+def updates(problem: Problem) -> Iterator[InnerUpdate]:
     yield FixedStep(problem.step_size)
     meta_sgd = StepPerParameter(dict(problem.module.named_parameters()), problem.step_size)
     stream = seeding.generator(0, "sizes")

@@ -14,7 +14,7 @@ from metarl import seeding
 from metarl.adaptation.inner_loop import InnerLoop, mean_meta_gradient
 from metarl.adaptation.stacked import task_chunks, tasks_at_once
 from metarl.adaptation.updates import FixedStep
-from metarl.agents.gradient.inner_objective import Steps, action_parameters, inner_loss
+from metarl.agents.gradient.inner_objective import Rollouts, action_parameters, inner_loss
 from metarl.agents.gradient.meta_objective import MetaObjective
 from metarl.agents.gradient.networks import FeedForward, PolicyNetwork
 from metarl.agents.gradient.policy import InnerProblem, RolloutPolicy
@@ -71,7 +71,7 @@ def _collected(problem: InnerProblem, tasks: Tasks) -> list[Lesson]:
         for step in range(2):
             policy = RolloutPolicy(problem, adapted, problem.rollouts, seed=step)
             trajectories = collect(policy, env, problem.distribution.horizon, seed=step)
-            lesson = problem.lesson(Steps.of(trajectories, whole_episodes=False), len(tasks))
+            lesson = problem.lesson(Rollouts.of(trajectories, whole_episodes=False), len(tasks))
             lessons.append({**lesson, "old_parameters": inner.call(action_parameters, adapted, lesson)})
             if step == 0:
                 adapted = inner.step(problem.loss, adapted, lesson)
@@ -100,5 +100,5 @@ def _problem(distribution: TaskDistribution, sizes: Sizes, device: torch.device)
         torch.manual_seed(0)
         network: PolicyNetwork = FeedForward(distribution.observation_space, distribution.action_space, 64, 2)
     inner = InnerLoop(network.to(device), FixedStep(0.1).to(device))
-    loss = inner_loss("likelihood-ratio")
+    loss = inner_loss("lvc")
     return InnerProblem(distribution, inner, loss, rollouts=sizes.meta_rollouts, steps=1, discount=0.99, trace=1.0)

@@ -159,7 +159,7 @@ def _ppo(make: Callable[[], VecEnv], sizes: Sizes, device: torch.device) -> Work
 
 
 def _rl2(family: TaskDistribution, memory: Any, sizes: Sizes, device: torch.device) -> Work:
-    options = RL2Options(memory=memory, recall=False, critic_epochs=0, batch_steps=sizes.training_steps)
+    options = RL2Options(memory=memory, episodic_retrieval=False, critic_epochs=0, batch_steps=sizes.training_steps)
     agent = RL2(family, options, device=device)
 
     def work() -> int:

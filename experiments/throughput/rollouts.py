@@ -41,7 +41,7 @@ def environments(sizes: Sizes, rounds: int, device: torch.device) -> Iterator[Ro
             continue
         sides = [
             Side(single, partial(_singles, distribution, sizes), reference=True),
-            Side(f"native batch of {sizes.native_envs}", partial(_native, distribution, sizes, device)),
+            Side(f"native batch of {sizes.native_envs}", partial(stepping, distribution, sizes, device)),
         ]
         if name == "grid-navigation":
             sides.insert(1, Side(f"{single}, plain Python", partial(_plain, sizes), reference=True))
@@ -75,12 +75,12 @@ def attention(sizes: Sizes, rounds: int, device: torch.device) -> Iterator[Row]:
 def grid(sizes: Sizes, rounds: int, device: torch.device) -> Iterator[Row]:
     """Grid navigation with random actions, and with a policy in the loop that remembers whole trials."""
     distribution = metarl.make("grid-navigation")
-    alone = partial(_native, distribution, sizes, device, sizes.grid_envs, sizes.grid_steps)
+    alone = partial(stepping, distribution, sizes, device, sizes.grid_envs, sizes.grid_steps)
     sides = [Side("random actions", alone, reference=True)]
     for memory in ("gru", "transformer"):
-        options = RL2Options(memory=memory, recall=memory == "transformer")
+        options = RL2Options(memory=memory, episodic_retrieval=memory == "transformer")
         agent = RL2(distribution, options, device=device)
-        sides.append(Side(f"policy in the loop: {memory}", partial(_acting, agent, sizes)))
+        sides.append(Side(f"policy in the loop: {memory}", partial(acting, agent, sizes)))
     yield compare(f"grid navigation: {sizes.grid_envs} environments", sides, rounds, device)
 
 
@@ -154,7 +154,7 @@ def _synchronous(make: Sequence[Callable[[], "gymnasium.Env[Any, Any]"]], sizes:
     return work
 
 
-def _native(
+def stepping(
     distribution: TaskDistribution,
     sizes: Sizes,
     device: torch.device,
@@ -176,7 +176,7 @@ def _native(
     return work
 
 
-def _acting(agent: RL2, sizes: Sizes) -> Work:
+def acting(agent: RL2, sizes: Sizes) -> Work:
     env = agent.distribution.vector_env(sizes.grid_envs, agent.device)
     env.set_tasks(agent.distribution.sample(env.num_envs, seeding.generator(0, "tasks", device=agent.device)))
     policy = agent.policy(env.num_envs, deterministic=False)

@@ -19,7 +19,7 @@ from metarl.tasks.distribution import TaskDistribution
 
 Kind = Literal["lstm", "gru", "transformer"]
 MEMORIES: dict[str, Kind] = {"LSTM": "lstm", "GRU": "gru", "Transformer": "transformer"}
-WHOLE_TRIALS: dict[str, Any] = {"imitation": 0.0, "growth": 0.0}  # every update does the same work
+WHOLE_TRIALS: dict[str, Any] = {"imitation_fraction": 0.0, "trial_curriculum": 0.0}  # every update does the same work
 
 
 def recurrent(sizes: Sizes, rounds: int, device: torch.device) -> Iterator[Row]:
@@ -41,10 +41,12 @@ def training(sizes: Sizes, rounds: int, device: torch.device) -> Iterator[Row]:
     The Transformer has recall, as by default; the recurrent memories come plain.
     """
     distribution = metarl.make("grid-navigation")
-    batch_steps = sizes.grid_envs * distribution.horizon * distribution.episodes
+    batch_steps = sizes.grid_envs * distribution.horizon * distribution.num_episodes
 
     def prepared(memory: Kind) -> Work:
-        options = RL2Options(memory=memory, recall=memory == "transformer", batch_steps=batch_steps, **WHOLE_TRIALS)
+        options = RL2Options(
+            memory=memory, episodic_retrieval=memory == "transformer", batch_steps=batch_steps, **WHOLE_TRIALS
+        )
         return _learning(RL2(distribution, options, device=device), sizes.grid_updates * batch_steps)
 
     sides = [Side(f"RL², {name}", partial(prepared, memory)) for name, memory in MEMORIES.items()]
@@ -114,12 +116,12 @@ def _rl2(size: Training, distribution: TaskDistribution, memory: Kind, device: t
     options = RL2Options(
         memory=memory,
         width=size.width,
-        layers=1,
-        recall=False,
+        num_layers=1,
+        episodic_retrieval=False,
         privileged_critic=False,
         batch_steps=size.envs * size.steps,
-        minibatches=size.minibatches,
-        epochs=size.epochs,
+        num_minibatches=size.minibatches,
+        n_epochs=size.epochs,
         critic_epochs=0,  # as its rival
         **WHOLE_TRIALS,
     )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from metarl.adaptation.stacked import Data, M, Stacked, call_in_tasks, select_parameters, task_chunks
-from metarl.adaptation.updates import Update
+from metarl.adaptation.updates import InnerUpdate
 
 
 @final
@@ -73,7 +73,7 @@ class InnerLoop(Generic[M]):
     def __init__(
         self,
         module: M,
-        update: Update,
+        update: InnerUpdate,
         adapts: Sequence[str] = ("*",),
         *,
         second_order: bool = True,

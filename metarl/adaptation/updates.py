@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from metarl.adaptation.stacked import Stacked
 
 
-class Update(nn.Module, ABC):
+class InnerUpdate(nn.Module, ABC):
     """One inner step in N tasks at once. Its own parameters, if any, are meta-learned and shared by all tasks."""
 
     @abstractmethod
@@ -29,7 +29,7 @@ class Update(nn.Module, ABC):
 
 
 @final
-class FixedStep(Update):
+class FixedStep(InnerUpdate):
     """theta - size * gradient (MAML, Finn et al. 2017, arXiv 1703.03400).
 
     One size for each step; the last holds for all steps that follow.
@@ -52,7 +52,7 @@ class FixedStep(Update):
 
 
 @final
-class StepPerParameter(Update):
+class StepPerParameter(InnerUpdate):
     """theta - sizes[step] * gradient, with one learned size for every single parameter (Meta-SGD).
 
     Li et al. 2017, arXiv 1707.09835. Sizes may become negative: the direction is learned too. The paper has the same
@@ -85,7 +85,7 @@ class StepPerParameter(Update):
 
 
 @final
-class StepPerLayer(Update):
+class StepPerLayer(InnerUpdate):
     """theta - sizes[step, layer] * gradient, sizes learned (MAML++, Antoniou et al. 2019, arXiv 1810.09502).
 
     Parameters of one module are one layer. The last step's sizes hold for all steps that follow.
@@ -112,7 +112,7 @@ class StepPerLayer(Update):
 
 
 @final
-class LearnedOptimiser(Update):
+class LearnedOptimiser(InnerUpdate):
     """An LSTM whose cell state is the parameters (Ravi and Larochelle 2017, openreview rJY0-Kcll).
 
     theta_{t+1} = f_t * theta_t - i_t * gradient_t

@@ -1,7 +1,7 @@
 """The commands of the command line but `train`; what takes long to import is imported where it is used."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import tyro
 
@@ -62,10 +62,11 @@ def evaluate(
     num_episodes: int | None = None,
     seed: int = 0,
     distribution: str | None = None,
-    option: tuple[str, ...] = (),
+    env_kwargs: tuple[str, ...] = (),
     device: str = "auto",
-    actions: Literal["most-likely", "drawn"] | None = None,
-    alone: bool = False,
+    deterministic: bool = False,
+    stochastic: bool = False,
+    no_baselines: bool = False,
     trust: bool = False,
 ) -> int:
     """Let an agent, or a classical learner, adapt to tasks it has never seen, and print how well it did.
@@ -79,34 +80,38 @@ def evaluate(
         num_episodes: Episodes in a trial; None: what the agent was trained for, or the task distribution says.
         seed: Seed of the tasks; every policy meets the same ones.
         distribution: Task distribution of a classical learner; for a run, another one than it was trained on.
-        option: Options of that task distribution as name=value, such as: arms=5 pulls=10
+        env_kwargs: Options of that task distribution as name=value, such as: arms=5 pulls=10
         device: auto (a GPU if there is one), cpu, cuda, cuda:1, ...
-        actions: How the agent acts; None: as suits it (rl2 draws continuous ones, takes the likeliest discrete).
-        alone: Leave out the classical learners that otherwise stand beside an agent.
+        deterministic: Take the most likely actions. Without this flag and the next, the agent acts as suits it: rl2
+            draws continuous actions and takes the most likely discrete ones.
+        stochastic: Draw the actions.
+        no_baselines: Leave out the classical baselines that otherwise stand beside an agent.
         trust: Run the code of modules that the run folder names, where metarl does not know it (see `metarl list`).
     """
     from metarl.evaluation.results import adaptation_table
     from metarl.runs.folder import Run, load
-    from metarl.runs.meta_test import Trials
+    from metarl.runs.meta_test import MetaTest
     from metarl.runs.results import write_results
 
     run = Run.open(subject) if Path(subject).is_dir() else None
     if run is None:
         registry.find(subject, registry.learners(), "run folder or classical learner")
     search_here(distribution, *([run.config.distribution, run.config.agent] if run and trust else []))
-    family = _family(run, distribution, option, trust)
+    family = _family(run, distribution, env_kwargs, trust)
     if run is None:
-        trials = Trials(family.split(split), num_tasks, num_episodes, seed, device)
+        trials = MetaTest(family.split(split), num_tasks, num_episodes, seed, device)
         print(adaptation_table([trials.play(trials.learner(subject), subject)]))
         return 0
     named = distribution == run.config.distribution  # by this very command
     agent = load(run.path, device, run.config.make_distribution(trust or named), trust)
     if num_episodes is None and distribution is None:
         num_episodes = agent.trial_episodes
-    deterministic = None if actions is None else actions == "most-likely"
-    trials = Trials(family.split(split), num_tasks, num_episodes, seed, device, deterministic)
+    if deterministic and stochastic:
+        raise ValueError("--deterministic and --stochastic exclude each other")
+    chosen = deterministic if deterministic or stochastic else None
+    trials = MetaTest(family.split(split), num_tasks, num_episodes, seed, device, chosen)
     ours = trials.play(trials.agent(agent), run.config.agent)
-    results = [ours, *([] if alone else trials.references())]
+    results = [ours, *([] if no_baselines else trials.references())]
     print(adaptation_table(results))
     folder = run.path if distribution is None else run.path / family.name
     print(f"report: {write_results(folder, run, trials, agent, results)}")
@@ -134,7 +139,7 @@ def compare(
 
 
 def check(
-    subject: tyro.conf.Positional[str], option: tuple[str, ...] = (), skip: tuple[str, ...] = (), seed: int = 0
+    subject: tyro.conf.Positional[str], env_kwargs: tuple[str, ...] = (), skip: tuple[str, ...] = (), seed: int = 0
 ) -> int:
     """Is a task distribution sound? One line for each clause of the contract; exit code 1 if one is broken.
 
@@ -144,14 +149,14 @@ def check(
 
     Args:
         subject: module:attribute of your own (the current folder is searched too), or a name from `metarl list`.
-        option: Options of the task distribution as name=value, such as: arms=5 pulls=10
+        env_kwargs: Options of the task distribution as name=value, such as: arms=5 pulls=10
         skip: Titles of clauses to leave out, in quotes, where a finding is what you mean.
         seed: Seed of the tasks and actions that are tried.
     """
     from metarl.testing import distribution_findings
 
     search_here(subject)
-    distribution = registry.make(subject, **parse_options(option))
+    distribution = registry.make(subject, **parse_options(env_kwargs))
     print(f"checking {distribution.name}")
     findings = distribution_findings(distribution, seed=seed, skip=skip)
     print("\n".join(map(str, findings)))
@@ -160,12 +165,14 @@ def check(
     return int(broken > 0)
 
 
-def _family(run: "Run | None", distribution: str | None, option: tuple[str, ...], trust: bool) -> "TaskDistribution":
+def _family(
+    run: "Run | None", distribution: str | None, env_kwargs: tuple[str, ...], trust: bool
+) -> "TaskDistribution":
     """The task distribution that was asked for, else that of the run."""
     if distribution is not None:
-        return registry.make(distribution, **parse_options(option))
-    if option:
-        raise ValueError("--option belongs to --distribution, which is not given")
+        return registry.make(distribution, **parse_options(env_kwargs))
+    if env_kwargs:
+        raise ValueError("--env-kwargs belongs to --distribution, which is not given")
     if run is None:
         raise ValueError("a classical learner needs --distribution")
     return run.config.make_distribution(trust)

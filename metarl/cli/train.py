@@ -17,6 +17,7 @@ import tyro
 from metarl import distributed
 from metarl.imports import installation
 from metarl.registry import name_of, plain_options, registered, resolve
+from metarl.training.options import refuse_former_names
 
 if TYPE_CHECKING:
     from metarl.runs.folder import Run, RunConfig
@@ -29,9 +30,9 @@ class Launch:
 
     distribution: str
     """Task distribution: a name from `metarl list`, or module:attribute of your own."""
-    option: tuple[str, ...] = ()
+    env_kwargs: tuple[str, ...] = ()
     """Options of the task distribution as name=value, such as: arms=5 pulls=10"""
-    steps: int = 1_000_000
+    total_timesteps: int = 1_000_000
     """Environment steps in all, summed over all environments; a resumed run may go further than it first meant to."""
     seed: int = 0
     """The one seed of every random stream."""
@@ -82,7 +83,7 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
         if not equals or not name.isidentifier():
             raise ValueError(f"an option is written name=value, got {pair!r}")
         options[name] = _value(text)
-    return plain_options(options, "--option")
+    return plain_options(options, "--env-kwargs")
 
 
 def folder_name(config: "RunConfig", defaults: Mapping[str, Any]) -> str:
@@ -99,15 +100,18 @@ def summary(documented: object) -> str:
 
 
 def _parse(name: str, agent_class: "type[Agent]", arguments: Sequence[str]) -> Launch:
-    """Flags of `Launch` and of the agent's options side by side."""
+    """Flags of `Launch` and of the agent's options side by side; ValueError for what a flag was called before."""
     fields = [("agent", agent_class.Options, dataclasses.field(default_factory=agent_class.Options))]
     command = dataclasses.make_dataclass("Train", fields, bases=(Launch,), frozen=True, kw_only=True)
+    flags = [a[2:].partition("=")[0].replace("-", "_").removeprefix("no_") for a in arguments if a.startswith("--")]
+    refuse_former_names(flags, agent_class.Options)
+    refuse_former_names(flags, Launch)
     parsed: Any = tyro.cli(
         command,
         prog=f"metarl train {name}",
         description=summary(agent_class),
         args=arguments,
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+        config=(tyro.conf.OmitArgPrefixes,),
     )
     return cast(Launch, parsed)
 
@@ -116,17 +120,17 @@ def _start(name: str, agent_class: "type[Agent]", launch: Launch) -> "tuple[Run,
     """The run and its agent, new or where it stopped; nothing is written before every setting has proved valid."""
     from metarl.runs.folder import Run, RunConfig
 
-    if launch.steps < 1:
-        raise ValueError(f"--steps must be at least 1, got {launch.steps}")
+    if launch.total_timesteps < 1:
+        raise ValueError(f"--total-timesteps must be at least 1, got {launch.total_timesteps}")
     search_here(launch.distribution)
     family = name_of(resolve(launch.distribution, "distribution"), "distribution") or launch.distribution
-    given = parse_options(launch.option)
+    given = parse_options(launch.env_kwargs)
     config = RunConfig(
         name_of(agent_class, "agent") or name,
         family,
         given,
         launch.seed,
-        launch.steps,
+        launch.total_timesteps,
         asdict(launch.agent),
         processes=distributed.size(),
     )
@@ -153,7 +157,9 @@ def _train(run: "Run", agent: "Agent", launch: Launch, again: str) -> int:
     say = print if distributed.rank() == 0 else _silent
     alone = distributed.size() == 1
     place = f"{agent.device}" if alone else f"{agent.device} in {distributed.size()} processes"
-    say(f"{run.config.agent} on {agent.distribution.name}: {launch.steps:,} steps on {place}, into {run.path}")
+    say(
+        f"{run.config.agent} on {agent.distribution.name}: {launch.total_timesteps:,} steps on {place}, into {run.path}"
+    )
     say(f"learns from {agent.teaching}")
     if agent.num_timesteps:
         say(f"going on at step {agent.num_timesteps:,}")

@@ -41,7 +41,7 @@ class Finding:
         return f"{mark:8}{self.title}" + (f": {self.detail}" if self.detail else "")
 
 
-def require(condition: object, problem: str) -> None:
+def check(condition: object, problem: str) -> None:
     """ContractError with `problem` unless the condition is true."""
     if not condition:
         raise ContractError(problem)
@@ -68,7 +68,7 @@ def untouched_by(action: Callable[[], object], advice: str = "") -> None:
     before = _random_states()
     action()
     changed = [name for name, state in _random_states().items() if state != before[name]]
-    require(not changed, f"changed the global random state of {', '.join(changed)}{advice}")
+    check(not changed, f"changed the global random state of {', '.join(changed)}{advice}")
 
 
 def _examine(clause: Clause[Subject], subject: Subject, skipped: bool, told: dict[str, str]) -> Finding:

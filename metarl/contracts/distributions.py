@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from metarl.contracts.clauses import Clause, require, untouched_by
+from metarl.contracts.clauses import Clause, check, untouched_by
 from metarl.contracts.environments import DYNAMICS, ENDS, INFLUENCES
 from metarl.contracts.experts import CLAUSES as EXPERT
 from metarl.contracts.probe import SLOTS, Probe, explore
@@ -32,37 +32,38 @@ BEYOND = 0.5  # by how much of its width an observation may leave its Box: bound
 
 def describes_itself(probe: Probe) -> str:
     it = probe.distribution
-    require(re.search(r"-v\d+$", it.name), f"{it.name!r} should end in a version, such as -v1")
-    require(it.horizon >= 1 and it.episodes >= 1, f"horizon {it.horizon} and episodes {it.episodes} must be at least 1")
+    check(re.search(r"-v\d+$", it.name), f"{it.name!r} should end in a version, such as -v1")
+    check(
+        it.horizon >= 1 and it.num_episodes >= 1,
+        f"horizon {it.horizon} and episodes {it.num_episodes} must be at least 1",
+    )
     for role, space in (("observation", it.observation_space), ("action", it.action_space)):
         known = isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete)
-        require(known, f"the {role} space must be Box, Discrete or MultiDiscrete, got {space}")
+        check(known, f"the {role} space must be Box, Discrete or MultiDiscrete, got {space}")
     for name, space in it.task_space.items():
-        require(
-            isinstance(space, spaces.Box) and space.is_bounded(), f"parameter {name!r} needs a bounded Box: {space}"
-        )
+        check(isinstance(space, spaces.Box) and space.is_bounded(), f"parameter {name!r} needs a bounded Box: {space}")
     return f"{it.name}, splits {', '.join(it.splits)}"
 
 
 def tasks_survive_json(probe: Probe) -> str:
     for split in probe.distribution.splits:
         tasks = probe.tasks(SLOTS, "json", split=split)
-        require(len(tasks) == SLOTS, f"asked for {SLOTS} tasks, got {len(tasks)}")
+        check(len(tasks) == SLOTS, f"asked for {SLOTS} tasks, got {len(tasks)}")
         copy = probe.distribution.tasks(**json.loads(json.dumps(tasks.to_json())))
-        require(_rows(copy) == _rows(tasks), f"the {split} tasks differ after JSON")
+        check(_rows(copy) == _rows(tasks), f"the {split} tasks differ after JSON")
     return ""
 
 
 def sampling_is_reproducible(probe: Probe) -> str:
     for split in probe.distribution.splits:
         once, again = (probe.tasks(SLOTS, "sample", split=split) for _ in range(2))
-        require(_rows(once) == _rows(again), f"two equal generators drew different {split} tasks")
+        check(_rows(once) == _rows(again), f"two equal generators drew different {split} tasks")
     train, test = (probe.tasks(SLOTS, "sample", split=split) for split in ("train", "test"))
-    require(
+    check(
         _rows(train) != _rows(test), "train and test drew the same tasks from equal generators: their streams are one"
     )
     other = probe.tasks(SLOTS, "another sample")
-    require(_rows(other) != _rows(probe.tasks(SLOTS, "sample")), "two different generators drew the same tasks")
+    check(_rows(other) != _rows(probe.tasks(SLOTS, "sample")), "two different generators drew the same tasks")
     return ""
 
 
@@ -71,7 +72,7 @@ def train_and_test_are_disjoint(probe: Probe) -> str:
     shared = len(train & test)
     if probe.distribution.splits_share_tasks:
         return f"{shared} of {len(test)} test tasks are training tasks, as the family declares"
-    require(
+    check(
         not shared,
         f"{shared} of {len(test)} test tasks are training tasks: keep values for the test split (from_gym: test=...), "
         "or declare that they are shared (splits_share_tasks; from_gym: share_tasks=True)",
@@ -83,7 +84,7 @@ def same_task_same_dynamics(probe: Probe) -> str:
     pair = probe.pair
     copy = probe.distribution.tasks(**pair.one.to_json()).repeat(SLOTS)
     again = probe.record(copy, pair.actions)
-    require(
+    check(
         again.equals(pair.recording_one),
         f"the same task, seed and actions went another way the second time, {again.parting(pair.recording_one)}: "
         f"does something keep its state between environments, or draw without the seed? {DRAW}",
@@ -94,17 +95,17 @@ def same_task_same_dynamics(probe: Probe) -> str:
 def tasks_differ(probe: Probe) -> str:
     pair = probe.pair
     first, later = pair.differs_at_first, pair.differs_later
-    require(
+    check(
         first or later,
         "no two tasks differ in an observation, reward or end under equal seeds and actions: "
         "does the task reach the environment?",
     )
-    require(
+    check(
         later,
         "tasks differ in the first episode, and not after a soft reset: does reset() without a task draw another one, "
         "or go back to a default? The task must stay until the next one is set",
     )
-    require(first, "tasks differ after a soft reset only: does the task reach the environment before its first reset?")
+    check(first, "tasks differ after a soft reset only: does the task reach the environment before its first reset?")
     return ""
 
 
@@ -116,7 +117,7 @@ def derived_values_follow(probe: Probe) -> str:
     for env in envs:
         env.close()
     kept = "; ".join(f"{name}, computed from {' and '.join(sorted(sources))}" for name, sources in stale.items())
-    require(
+    check(
         not stale,
         f"the task leaves behind what the constructor computed: {kept}; "
         "set it too in a function, apply=..., or build a new environment for each task, apply='kwargs'",
@@ -137,7 +138,7 @@ def first_observation_tells_nothing(probe: Probe) -> str:
     share = (moved / one.var(0).clamp(min=1e-12)).max().item()
     if probe.distribution.observations_show_tasks:
         return f"{min(share, 1):.0%} of the variance of an entry, as the family declares"
-    require(
+    check(
         share <= TOLD,
         f"under equal seeds the first observation depends on the task: {min(share, 1):.0%} of an entry's variance; "
         "an agent that is told the task has nothing to find out. Take it out of the observation, or declare that it "
@@ -148,10 +149,10 @@ def first_observation_tells_nothing(probe: Probe) -> str:
 
 def values_are_sound(probe: Probe) -> str:
     for recording in (probe.pair.recording_one, probe.pair.recording_other, probe.long):
-        require(recording.reward.dtype == torch.float32, f"rewards must be float32, got {recording.reward.dtype}")
-        require(recording.reward.isfinite().all(), "a reward is NaN or infinite")
+        check(recording.reward.dtype == torch.float32, f"rewards must be float32, got {recording.reward.dtype}")
+        check(recording.reward.isfinite().all(), "a reward is NaN or infinite")
         for part in (recording.terminated, recording.truncated):
-            require(part.dtype == torch.bool, f"terminated and truncated must be bool, got {part.dtype}")
+            check(part.dtype == torch.bool, f"terminated and truncated must be bool, got {part.dtype}")
         for name in ("first", "observation", "final_obs"):
             _require_inside(probe.distribution.observation_space, getattr(recording, name), name)
     return ""
@@ -160,15 +161,15 @@ def values_are_sound(probe: Probe) -> str:
 def episodes_restart_in_the_same_step(probe: Probe) -> str:
     recording = probe.long
     done = recording.done
-    require(not (recording.terminated & recording.truncated).any(), "a step is both terminated and truncated")
+    check(not (recording.terminated & recording.truncated).any(), "a step is both terminated and truncated")
     going_on = recording.observation[~done] == recording.final_obs[~done]
-    require(going_on.all(), "final_obs differs from the observation where the episode goes on")
+    check(going_on.all(), "final_obs differs from the observation where the episode goes on")
     initial = probe.pair.recording_one.first.flatten(0, 1)
     if (initial == initial[0]).all():
-        require((recording.observation[done] == initial[0]).all(), "after an end comes no first observation")
+        check((recording.observation[done] == initial[0]).all(), "after an end comes no first observation")
     elif done.any():
         moved = recording.observation[done] != recording.final_obs[done]
-        require(
+        check(
             moved.any(),
             "after an end comes its last observation again, instead of the first of a new episode: does reset() put "
             "everything back?",
@@ -184,7 +185,7 @@ def slots_keep_their_own_tasks(probe: Probe) -> str:
         recording = probe.record(mixed, pair.actions)
         for part, pure in ((mask, pair.recording_one), (~mask, pair.recording_other)):
             same = recording.slots(part).equals(pure.slots(part))
-            require(
+            check(
                 same,
                 "an environment goes another way when those beside it are in another task: is something shared between "
                 "them: a class attribute, a variable of the module, a mutable default argument, a random stream?",
@@ -201,22 +202,22 @@ def hard_reset_spares_the_others(probe: Probe) -> str:
     actions = explore(probe.distribution.action_space, 1, SLOTS, probe.generator("hard reset")).to(probe.device)
     before = env.step(actions[0])[0].clone()
     env.set_tasks(new, mask)
-    require(
+    check(
         _rows(env.tasks) == _rows(new.where(mask, old)), "set_tasks(tasks, mask) set other tasks than the masked ones"
     )
     after = env.reset(options={"reset_mask": mask})[0]
     env.close()
-    require((after[~mask] == before[~mask]).all(), "reset with a reset_mask moved a slot outside the mask")
+    check((after[~mask] == before[~mask]).all(), "reset with a reset_mask moved a slot outside the mask")
     return ""
 
 
 def horizon_holds(probe: Probe) -> str:
     horizon = probe.distribution.horizon
     longest = int(probe.long.ages.max())
-    require(
+    check(
         longest <= horizon,
         f"an episode goes on after its horizon of {horizon} steps: let the environment return truncated=True there, or "
-        "give steps=..., which puts gymnasium's TimeLimit around it",
+        "give max_episode_steps=..., which puts gymnasium's TimeLimit around it",
     )
     return f"{longest} of at most {horizon} steps"
 
@@ -227,7 +228,7 @@ def single_env_is_alike(probe: Probe) -> str:
     env, vector = it.env(), it.vector_env(1, probe.device)
     for name, single in (("observation", vector.single_observation_space), ("action", vector.single_action_space)):
         own = getattr(env, f"{name}_space")
-        require(own == single, f"the {name} spaces of env() and vector_env(1) differ: {own} and {single}")
+        check(own == single, f"the {name} spaces of env() and vector_env(1) differ: {own} and {single}")
     vector.close()
     env.reset(seed=1, options={"task": values})
     kept = _walk(env, probe, None)
@@ -235,7 +236,7 @@ def single_env_is_alike(probe: Probe) -> str:
     named = it.env(task)
     again = _walk(named, probe, {"task": values})
     named.close()
-    require(
+    check(
         kept == again,
         "an environment that was given its task by reset(options={'task': ...}) and reset once more goes another way "
         f"than one that was made for it, under equal seeds: does it keep the task? {DRAW}",
@@ -304,14 +305,12 @@ def _seeded_env(probe: Probe) -> "gymnasium.Env[Any, Any]":
 def _require_inside(space: spaces.Space[Any], values: Tensor, name: str) -> None:
     rows = values.reshape(-1, *(space.shape or ())).numpy()
     if isinstance(space, spaces.Box):
-        require(rows.dtype == space.dtype, f"{name} must be {space.dtype}, got {rows.dtype}")
+        check(rows.dtype == space.dtype, f"{name} must be {space.dtype}, got {rows.dtype}")
         margin = BEYOND * (space.high - space.low)
         inside = ((rows >= space.low - margin) & (rows <= space.high + margin)).reshape(len(rows), -1).all(1)
     else:
         inside = np.array([space.contains(row) for row in rows])
-    require(
-        inside.all(), f"{name} {rows[inside.argmin()]} ({rows.dtype}) lies outside {space}: widen the space, or clip"
-    )
+    check(inside.all(), f"{name} {rows[inside.argmin()]} ({rows.dtype}) lies outside {space}: widen the space, or clip")
 
 
 def _walk(env: "gymnasium.Env[Any, Any]", probe: Probe, options: dict[str, Any] | None) -> list[Any]:
@@ -321,8 +320,8 @@ def _walk(env: "gymnasium.Env[Any, Any]", probe: Probe, options: dict[str, Any] 
     seen = [np.array(observation).tolist()]
     for action in actions[:, 0].numpy():
         observation, reward, terminated, truncated, _ = env.step(action)
-        require(env.observation_space.contains(observation), f"{observation} lies outside {env.observation_space}")
-        require(isinstance(reward, float), f"a reward must be a float, got {type(reward).__name__}")
+        check(env.observation_space.contains(observation), f"{observation} lies outside {env.observation_space}")
+        check(isinstance(reward, float), f"a reward must be a float, got {type(reward).__name__}")
         seen.append([np.array(observation).tolist(), reward, terminated, truncated])
         if terminated or truncated:
             break

@@ -8,7 +8,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from metarl.contracts.clauses import Clause, require
+from metarl.contracts.clauses import Clause, check
 from metarl.contracts.probe import ROUNDS, SLOTS, Probe, Recording, explore
 from metarl.engines.gym_env import reset_result, step_result
 from metarl.tasks.batch import Tasks
@@ -49,29 +49,29 @@ def _require_finite(step: Any, tasks: Tasks) -> None:
         finite = torch.isfinite(values).reshape(len(values), -1).all(1)
         if not finite.all():
             slot = int((~finite).nonzero()[0])
-            require(False, f"{name} {values[slot].tolist()} in the task {tasks[slot].to_json()}")
+            check(False, f"{name} {values[slot].tolist()} in the task {tasks[slot].to_json()}")
 
 
 def vectors_speak_gymnasium(probe: Probe) -> str:
     """Gymnasium has no checker for vector environments; this is what its documentation asks of them."""
     env = probe.distribution.vector_env(3, probe.device)
-    require(isinstance(env, gymnasium.vector.VectorEnv), f"{type(env).__name__} must be a gymnasium.vector.VectorEnv")
-    require(
+    check(isinstance(env, gymnasium.vector.VectorEnv), f"{type(env).__name__} must be a gymnasium.vector.VectorEnv")
+    check(
         env.metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP,
         'metadata["autoreset_mode"] must be AutoresetMode.SAME_STEP',
     )
-    require(env.num_envs == 3, f"asked for 3 environments, num_envs says {env.num_envs}")
+    check(env.num_envs == 3, f"asked for 3 environments, num_envs says {env.num_envs}")
     for role in ("observation", "action"):
         single, batch = getattr(env, f"single_{role}_space"), getattr(env, f"{role}_space")
-        require(batch == batch_space(single, 3), f"{role}_space must be a batch of three {single}, got {batch}")
+        check(batch == batch_space(single, 3), f"{role}_space must be a batch of three {single}, got {batch}")
     env.set_tasks(probe.tasks(3, "vector").to(probe.device))
     observation, info = reset_result(env.reset(seed=probe.seed))
     action = explore(probe.distribution.action_space, 1, 3, probe.generator("vector"))[0].to(probe.device)
     stepped, *ends, info = env.step(action)
     for name, values in (("observation", observation), ("observation", stepped), ("final_obs", info["final_obs"])):
-        require(values.shape == env.observation_space.shape, f"{name} of a batch has the shape {tuple(values.shape)}")
+        check(values.shape == env.observation_space.shape, f"{name} of a batch has the shape {tuple(values.shape)}")
     for name, values in zip(("reward", "terminated", "truncated"), ends, strict=True):
-        require(tuple(values.shape) == (3,), f"{name} of three environments has the shape {tuple(values.shape)}")
+        check(tuple(values.shape) == (3,), f"{name} of three environments has the shape {tuple(values.shape)}")
     env.close()
     return ""
 
@@ -82,7 +82,7 @@ def actions_matter(probe: Probe) -> str:
         others = explore(probe.distribution.action_space, steps, SLOTS, probe.generator("other actions", number))
         if probe.record(pair.one.repeat(SLOTS), others).differences(pair.recording_one).any():
             return ""
-    require(False, "no observation, reward or end depends on the actions: does step(action) ignore its argument?")
+    check(False, "no observation, reward or end depends on the actions: does step(action) ignore its argument?")
     return ""
 
 
@@ -91,7 +91,7 @@ def parameters_matter(probe: Probe) -> str:
     if len(names) == 1:
         return "there is one"
     silent = [name for name in names if not _matters(probe, name)]
-    require(
+    check(
         not silent,
         f"{' and '.join(map(repr, silent))} made no difference in {ROUNDS * SLOTS} pairs of tasks that differ in it "
         "alone: is it spelt as the environment spells it, does reset() overwrite it, does only the constructor read it "
@@ -116,7 +116,7 @@ def _matters(probe: Probe, name: str) -> bool:
 def tasks_leave_nothing_behind(probe: Probe) -> str:
     pair = probe.pair
     later = probe.record(pair.one.repeat(SLOTS), pair.actions, before=pair.other.repeat(SLOTS))
-    require(
+    check(
         later.equals(pair.recording_one),
         "an environment that was in another task before it goes another way than a new one, under equal seeds and "
         f"actions, {later.parting(pair.recording_one)}: does reset() put everything back, and does apply set values "
@@ -128,7 +128,7 @@ def tasks_leave_nothing_behind(probe: Probe) -> str:
 def ends_are_told_apart(probe: Probe) -> str:
     recordings, horizon = (probe.long, probe.pair.recording_one, probe.pair.recording_other), probe.distribution.horizon
     ended = _ages(recordings, "terminated")
-    require(
+    check(
         horizon == 1 or len(ended) < 2 or min(ended) < horizon,
         f"every end came as terminated after exactly {horizon} steps, which looks like a time limit: that is "
         "terminated=False, truncated=True, since the task did not end there. If it did, skip this clause",
@@ -153,7 +153,7 @@ def returned_values_stay(probe: Probe) -> str:
         kept += [(value, value.clone()) for value in values]
     env.close()
     same = all(torch.equal(value, copy) for value, copy in kept)
-    require(same, "step writes into tensors that it returned before: return new ones, whoever has them may keep them")
+    check(same, "step writes into tensors that it returned before: return new ones, whoever has them may keep them")
     return ""
 
 

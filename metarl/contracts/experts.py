@@ -9,8 +9,8 @@ from gymnasium import spaces
 from torch import Tensor
 
 from metarl.contracts import policies as policy_contract
-from metarl.contracts.clauses import Clause, examine, require
-from metarl.contracts.policies import Trial
+from metarl.contracts.clauses import Clause, check, examine
+from metarl.contracts.policies import PolicyProbe
 from metarl.contracts.probe import Probe, explore
 from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy, Transition
 
@@ -28,10 +28,10 @@ def expert_is_a_policy(probe: Probe) -> str:
     expert: Any = probe.distribution.expert(1, probe.device)
     if expert is None:
         return NO_EXPERT
-    require(isinstance(expert, PrivilegedPolicy), f"expert(...) must give a PrivilegedPolicy, got {expert!r}")
-    trial = Trial(lambda num_tasks: _expert(probe, num_tasks), probe.distribution, probe.seed, probe.device)
+    check(isinstance(expert, PrivilegedPolicy), f"expert(...) must give a PrivilegedPolicy, got {expert!r}")
+    trial = PolicyProbe(lambda num_tasks: _expert(probe, num_tasks), probe.distribution, probe.seed, probe.device)
     broken = [str(finding) for finding in examine(policy_contract.CLAUSES, trial) if not finding.ok]
-    require(not broken, "; ".join(broken))
+    check(not broken, "; ".join(broken))
     return type(expert).__name__
 
 
@@ -42,10 +42,10 @@ def expert_advises_what_it_does(probe: Probe) -> str:
     expert, space = _expert(probe, TASKS), probe.distribution.action_space
     for action, values, _ in _episode(expert, probe):
         if isinstance(space, spaces.Box):
-            require(values is None, "values(...) must be None where actions are continuous")
+            check(values is None, "values(...) must be None where actions are continuous")
             low, high = (torch.as_tensor(bound, device=action.device) for bound in (space.low, space.high))
             outside = ((action < low) | (action > high)).flatten(1).any(1)
-            require(not outside.any(), f"the action {action[outside][:1].tolist()} lies outside {space}")
+            check(not outside.any(), f"the action {action[outside][:1].tolist()} lies outside {space}")
         elif isinstance(space, spaces.Discrete):
             _require_best(values, action - int(space.start), int(space.n))
     return ""
@@ -58,7 +58,7 @@ def expert_beats_chance(probe: Probe) -> str:
     ours, chance = (_returns(policy, probe) for policy in (_expert(probe, TASKS), _Chance(probe)))
     gain, error = (ours - chance).mean().item(), (ours - chance).std().item() / math.sqrt(TASKS)
     text = f"{ours.mean().item():.4g} an episode, random actions {chance.mean().item():.4g}"
-    require(gain >= -MARGIN * error, f"{text}: whoever imitates this expert learns to do badly")
+    check(gain >= -MARGIN * error, f"{text}: whoever imitates this expert learns to do badly")
     return text
 
 
@@ -107,7 +107,7 @@ def _episode(policy: AdaptivePolicy, probe: Probe) -> Iterator[Step]:
     env = probe.distribution.vector_env(TASKS, probe.device)
     env.set_tasks(probe.tasks(TASKS, "expert").to(probe.device))
     if isinstance(policy, PrivilegedPolicy):
-        policy.reveal(env.tasks)
+        policy.set_tasks(env.tasks)
     policy.begin()
     observation, running = env.reset(seed=probe.seed)[0].clone(), torch.ones(TASKS, device=env.device)
     try:
@@ -129,10 +129,10 @@ def _returns(policy: AdaptivePolicy, probe: Probe) -> Tensor:
 
 def _require_best(values: Tensor | None, index: Tensor, num_actions: int) -> None:
     """ContractError unless `values` [TASKS, num_actions] are finite and largest at `index` [TASKS]."""
-    require(values is not None, "values(...) must hold a value for each discrete action, got None")
+    check(values is not None, "values(...) must hold a value for each discrete action, got None")
     assert values is not None
     expected = (len(index), num_actions)
-    require(tuple(values.shape) == expected, f"values need shape {expected}, got {tuple(values.shape)}")
-    require(values.isfinite().all(), "values must be finite")
+    check(tuple(values.shape) == expected, f"values need shape {expected}, got {tuple(values.shape)}")
+    check(values.isfinite().all(), "values must be finite")
     taken = values.gather(1, index[:, None])[:, 0]
-    require((taken >= values.amax(1)).all(), "act(...) takes an action that is not the best by values(...)")
+    check((taken >= values.amax(1)).all(), "act(...) takes an action that is not the best by values(...)")

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from metarl import seeding
-from metarl.contracts.clauses import Clause, require, untouched_by
+from metarl.contracts.clauses import Clause, check, untouched_by
 from metarl.contracts.probe import explore
 from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import TaskDistribution
@@ -34,7 +34,7 @@ CLOSE = 1e-3  # continuous actions may differ by rounding: caches are filled in 
 PolicyFactory = Callable[[int], AdaptivePolicy]
 
 
-class Moment(NamedTuple):
+class StreamStep(NamedTuple):
     """One step of the stream."""
 
     step: int
@@ -45,7 +45,7 @@ class Moment(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class Trial:
+class PolicyProbe:
     """Policies of one source under examination, all fed the same transitions, whatever they choose to do."""
 
     make: PolicyFactory
@@ -55,14 +55,14 @@ class Trial:
     agent: Agent | None = None
 
     @property
-    def stream(self) -> list[Moment]:
+    def stream(self) -> list[StreamStep]:
         """The recorded stream, in tensors of its own: a policy that writes into them spoils this copy only."""
         return [m._replace(transition=Transition(*(part.clone() for part in m.transition))) for m in self._recorded]
 
     @functools.cached_property
-    def _recorded(self) -> list[Moment]:
+    def _recorded(self) -> list[StreamStep]:
         """Transitions of exploring actions; two slots start a new task at FIRST, one of them and another at SECOND."""
-        steps = min(LONGEST, self.distribution.horizon * self.distribution.episodes)
+        steps = min(LONGEST, self.distribution.horizon * self.distribution.num_episodes)
         generator = seeding.generator(self.seed, "contract", "policy")
         actions = explore(self.distribution.action_space, steps, SLOTS, generator).to(self.device)
         env = self.distribution.vector_env(SLOTS, self.device)
@@ -74,22 +74,22 @@ class Trial:
                 observation = env.reset(seed=None if step else self.seed, options={"reset_mask": begun})[0].clone()
             following, reward, terminated, truncated, info = env.step(action)
             ends = (reward.clone(), terminated.clone(), truncated.clone(), info["final_obs"].clone())
-            moments.append(Moment(step, begun, env.tasks, Transition(observation, action, *ends)))
+            moments.append(StreamStep(step, begun, env.tasks, Transition(observation, action, *ends)))
             observation = following.clone()
         env.close()
         return moments
 
-    def actions(self, moments: list[Moment], policy: AdaptivePolicy | None = None) -> list[Tensor]:
+    def actions(self, moments: list[StreamStep], policy: AdaptivePolicy | None = None) -> list[Tensor]:
         """What a new policy would do at each moment; its random streams restart at every step."""
         policy = self.make(SLOTS) if policy is None else policy
         return [action.clone() for action in self.feed(policy, moments)]
 
-    def feed(self, policy: AdaptivePolicy, moments: list[Moment]) -> Iterator[Tensor]:
+    def feed(self, policy: AdaptivePolicy, moments: list[StreamStep]) -> Iterator[Tensor]:
         generators = list(_generators(policy))
         for moment in moments:
             if moment.begun.any():
                 if isinstance(policy, PrivilegedPolicy):
-                    policy.reveal(moment.tasks)
+                    policy.set_tasks(moment.tasks)
                 policy.begin(moment.begun)
             for generator in generators:
                 generator.manual_seed(seeding.stream_seed(self.seed, moment.step))
@@ -103,7 +103,7 @@ def starts(step: int) -> Tensor:
     return torch.tensor([slot in slots for slot in range(SLOTS)])
 
 
-def acts_in_the_space(trial: Trial) -> str:
+def acts_in_the_space(trial: PolicyProbe) -> str:
     space = trial.distribution.action_space
     for action in trial.actions(trial.stream):
         require_actions(action, space, SLOTS)
@@ -113,31 +113,31 @@ def acts_in_the_space(trial: Trial) -> str:
 def require_actions(action: Tensor, space: spaces.Space[Any], count: int) -> None:
     """ContractError unless `action` holds `count` actions of `space`; a Box may be left, the environment clips."""
     expected = (count, *(space.shape or ()))
-    require(tuple(action.shape) == expected, f"actions need shape {expected}, got {tuple(action.shape)}")
+    check(tuple(action.shape) == expected, f"actions need shape {expected}, got {tuple(action.shape)}")
     if isinstance(space, spaces.Box):
-        require(action.is_floating_point() and action.isfinite().all(), f"actions must be finite floats, got {action}")
+        check(action.is_floating_point() and action.isfinite().all(), f"actions must be finite floats, got {action}")
     else:
-        require(not action.is_floating_point(), f"actions of {space} must be integers, got {action.dtype}")
+        check(not action.is_floating_point(), f"actions of {space} must be integers, got {action.dtype}")
         inside = all(space.contains(row) for row in action.cpu().long().numpy())
-        require(inside, f"actions {action.tolist()} lie outside {space}")
+        check(inside, f"actions {action.tolist()} lie outside {space}")
 
 
-def acts_reproducibly(trial: Trial) -> str:
+def acts_reproducibly(trial: PolicyProbe) -> str:
     once, again = trial.actions(trial.stream), trial.actions(trial.stream)
-    require(all(torch.equal(a, b) for a, b in zip(once, again, strict=True)), "two new policies act differently")
+    check(all(torch.equal(a, b) for a, b in zip(once, again, strict=True)), "two new policies act differently")
     return ""
 
 
-def leaves_its_input_alone(trial: Trial) -> str:
+def leaves_its_input_alone(trial: PolicyProbe) -> str:
     given = trial.stream
     trial.actions(given)
     for moment, kept in zip(given, trial.stream, strict=True):
         same = all(torch.equal(a, b) for a, b in zip(moment.transition, kept.transition, strict=True))
-        require(same, "act or observe wrote into the tensors it was given")
+        check(same, "act or observe wrote into the tensors it was given")
     return ""
 
 
-def begin_forgets(trial: Trial) -> str:
+def begin_forgets(trial: PolicyProbe) -> str:
     """A slot after `begin` acts like the same slot of a policy that was made just then."""
     actions, told = trial.actions(trial.stream), False
     for step in (FIRST, SECOND):
@@ -146,60 +146,61 @@ def begin_forgets(trial: Trial) -> str:
         rest = trial.stream[step:]
         new = trial.actions([rest[0]._replace(begun=torch.ones_like(rest[0].begun)), *rest[1:]])
         same = _alike(actions[step:], new, starts(step))
-        require(same, f"slots begun at step {step} act otherwise than in a new policy")
+        check(same, f"slots begun at step {step} act otherwise than in a new policy")
         told = told or not _alike(actions[step:], trial.actions(_never_begun(trial))[step:], starts(step))
     return "" if told else "not to be seen: the actions do not depend on the task before"
 
 
-def begin_spares_the_others(trial: Trial) -> str:
+def begin_spares_the_others(trial: PolicyProbe) -> str:
     """Slots that never begin again act as if no slot ever had."""
     untouched = ~(starts(FIRST) | starts(SECOND))
     same = _alike(trial.actions(trial.stream), trial.actions(_never_begun(trial)), untouched)
-    require(same, "begin(mask) changed what slots outside the mask do")
+    check(same, "begin(mask) changed what slots outside the mask do")
     return ""
 
 
-def _never_begun(trial: Trial) -> list[Moment]:
+def _never_begun(trial: PolicyProbe) -> list[StreamStep]:
     """The stream as a policy would see it that is told of no new task after the first."""
     first = trial.stream[0].tasks
     return [m._replace(begun=torch.full_like(m.begun, m.step == 0), tasks=first) for m in trial.stream]
 
 
-def begin_means_all(trial: Trial) -> str:
+def begin_means_all(trial: PolicyProbe) -> str:
     """`begin()` without a mask forgets every slot."""
     policy = trial.make(SLOTS)
     trial.actions(trial.stream, policy)
     if isinstance(policy, PrivilegedPolicy):
-        policy.reveal(trial.stream[0].tasks)
+        policy.set_tasks(trial.stream[0].tasks)
     policy.begin()
     used = trial.actions([trial.stream[0]._replace(begun=torch.zeros_like(trial.stream[0].begun))], policy)
     new = trial.actions(trial.stream[:1])
-    require(_alike(used, new, starts(0)), "after begin() a used policy acts otherwise than a new one")
+    check(_alike(used, new, starts(0)), "after begin() a used policy acts otherwise than a new one")
     return ""
 
 
-def a_batch_of_one_works(trial: Trial) -> str:
+def a_batch_of_one_works(trial: PolicyProbe) -> str:
     policy = trial.make(1)
     alone = [
-        Moment(m.step, m.begun[:1], m.tasks[:1], Transition(*(part[:1] for part in m.transition))) for m in trial.stream
+        StreamStep(m.step, m.begun[:1], m.tasks[:1], Transition(*(part[:1] for part in m.transition)))
+        for m in trial.stream
     ]
     for moment in alone:
         if moment.begun.any():
             if isinstance(policy, PrivilegedPolicy):
-                policy.reveal(moment.tasks)
+                policy.set_tasks(moment.tasks)
             policy.begin()
         require_actions(policy.act(moment.transition.observation), trial.distribution.action_space, 1)
         policy.observe(moment.transition)
     return ""
 
 
-def randomness_is_its_own(trial: Trial) -> str:
+def randomness_is_its_own(trial: PolicyProbe) -> str:
     _ = trial.stream
     untouched_by(lambda: trial.actions(trial.stream))
     return ""
 
 
-def saving_keeps_the_policy(trial: Trial) -> str:
+def saving_keeps_the_policy(trial: PolicyProbe) -> str:
     """An agent that was saved and loaded gives policies that act the same."""
     if trial.agent is None:
         return "a policy alone is not saved"
@@ -208,7 +209,7 @@ def saving_keeps_the_policy(trial: Trial) -> str:
         trial.agent.save(path)
         loaded = type(trial.agent).load(path, device=trial.agent.device, distribution=trial.agent.distribution)
     actions = replace(trial, make=loaded.policy).actions(trial.stream)
-    require(_alike(actions, trial.actions(trial.stream), starts(0)), "a saved and loaded agent acts otherwise")
+    check(_alike(actions, trial.actions(trial.stream), starts(0)), "a saved and loaded agent acts otherwise")
     return ""
 
 

@@ -19,73 +19,71 @@ class ChangingTasks(TaskDistribution):
     """Trials of a family in which one task follows another, and may come back.
 
     A task of this distribution is a task of the family for each letter of `order`: with "aba" two of them, the first of
-    which returns. `changes` are the episodes, counted from 0, at which the next letter begins. Whatever adapts to tasks
-    can be measured, and trained, in it. With `announced` every change is a hard reset for the agent: the limit for
-    agents that have to notice by themselves. It names no expert: that of the family does not know when tasks change.
+    which returns. `change_episodes` are the episodes, counted from 0, at which the next letter begins. Whatever adapts
+    to tasks can be measured, and trained, in it. With `announced` every change is a hard reset for the agent: the limit
+    for agents that have to notice by themselves. It names no expert: that of the family does not know of the changes.
 
     >>> import metarl
-    >>> rooms = ChangingTasks(metarl.make("grid-navigation"), changes=(3, 6), order="aba")
-    >>> rooms.episodes, sorted(rooms.task_space)
+    >>> rooms = ChangingTasks(metarl.make("grid-navigation"), change_episodes=(3, 6), order="aba")
+    >>> rooms.num_episodes, sorted(rooms.task_space)
     (9, ['a.goal', 'b.goal'])
 
     Raises ValueError if there is not one change before every letter but the first, each later than the one before.
     """
 
-    family: TaskDistribution
+    base: TaskDistribution
     """Where the tasks come from."""
-    changes: tuple[int, ...] = (4,)
+    change_episodes: tuple[int, ...] = (4,)
     """Episodes, counted from 0, at which the task changes."""
     order: str = "ab"
     """Which task is next."""
     announced: bool = False
     """Whether the agent is told, by a hard reset."""
-    num_episodes: int | None = None
-    """Episodes in a trial; None: as many after the last change as there were up to the first."""
+    num_episodes: int = 0
+    """Episodes in a trial; 0: as many after the last change as there were up to the first."""
 
     def __post_init__(self) -> None:
-        starts = (0, *self.changes)
-        if len(starts) != len(self.order) or list(starts) != sorted(set(starts)) or not self.changes:
+        starts = (0, *self.change_episodes)
+        if len(starts) != len(self.order) or list(starts) != sorted(set(starts)) or not self.change_episodes:
             raise ValueError(
-                f"changes must be rising episodes, one for each letter of order after the first, "
-                f"got {self.changes} for {self.order!r}"
+                f"change_episodes must be rising episodes, one for each letter of order after the first, "
+                f"got {self.change_episodes} for {self.order!r}"
             )
+        if self.num_episodes == 0:
+            object.__setattr__(self, "num_episodes", self.change_episodes[-1] + self.change_episodes[0])
         if self.limits:
             raise ValueError("where(...) narrows the family: ChangingTasks(family.where(...), ...)")
         super().__post_init__()
 
     @property
     def name(self) -> str:
-        kind, version = self.family.name.rsplit("-", 1)
+        kind, version = self.base.name.rsplit("-", 1)
         return f"{kind}-changing-{version}"
 
     @property
     def splits(self) -> tuple[str, ...]:  # type: ignore[override]
-        return self.family.splits
+        return self.base.splits
 
     @property
     def splits_share_tasks(self) -> bool:  # type: ignore[override]
-        return self.family.splits_share_tasks
+        return self.base.splits_share_tasks
 
     @property
     def observation_space(self) -> spaces.Space[Any]:
-        return self.family.observation_space
+        return self.base.observation_space
 
     @property
     def action_space(self) -> spaces.Space[Any]:
-        return self.family.action_space
+        return self.base.action_space
 
     @property
     def task_space(self) -> spaces.Dict:
-        inner = self.family.task_space
+        inner = self.base.task_space
         return spaces.Dict({f"{letter}.{name}": inner[name] for letter in self.letters for name in inner})
 
     @property
     def horizon(self) -> int:
-        return self.family.horizon
-
-    @property
-    def episodes(self) -> int:
-        return self.changes[-1] + self.changes[0] if self.num_episodes is None else self.num_episodes
+        return self.base.horizon
 
     @property
     def letters(self) -> list[str]:
@@ -96,20 +94,20 @@ class ChangingTasks(TaskDistribution):
         """The tasks of the family in one phase: 0 before the first change."""
         prefix = f"{self.order[phase]}."
         chosen = {name.removeprefix(prefix): x for name, x in tasks.parameters.items() if name.startswith(prefix)}
-        return Tasks(chosen, self.family.task_space)
+        return Tasks(chosen, self.base.task_space)
 
     def phase(self, episode: Tensor) -> Tensor:
         """Which phase each episode, counted from 0, belongs to."""
-        return torch.bucketize(episode, torch.as_tensor(self.changes, device=episode.device), right=True)
+        return torch.bucketize(episode, torch.as_tensor(self.change_episodes, device=episode.device), right=True)
 
     def vector_env(self, num_envs: int, device: torch.device | str = "cpu") -> "ChangingVectorEnv":
         return ChangingVectorEnv(self, num_envs, device)
 
     def env(self, task: Tasks | None = None, render_mode: str | None = None) -> "ChangingEnv":
-        return ChangingEnv(self.family.env(None, render_mode), self, None if task is None else as_task(self, task))
+        return ChangingEnv(self.base.env(None, render_mode), self, None if task is None else as_task(self, task))
 
     def _draw(self, num_tasks: int, generator: torch.Generator) -> dict[str, Tensor]:
-        family = self.family.split(self.split_name)
+        family = self.base.split(self.split_name)
         drawn = {letter: family.sample(num_tasks, generator) for letter in self.letters}
         return {f"{letter}.{name}": x for letter in self.letters for name, x in drawn[letter].parameters.items()}
 
@@ -125,7 +123,7 @@ class ChangingVectorEnv(TaskVectorEnv):
     def __init__(self, distribution: ChangingTasks, num_envs: int, device: torch.device | str) -> None:
         super().__init__(distribution, num_envs, device)
         self._changing = distribution
-        self._engine = distribution.family.vector_env(num_envs, device)
+        self._engine = distribution.base.vector_env(num_envs, device)
         self._episode = torch.full((num_envs,), -1, device=self.device)  # -1: a new task waits for the next reset
 
     def set_tasks(self, tasks: Tasks, mask: Tensor | None = None) -> None:

@@ -29,7 +29,7 @@ Channel = Literal["reset_options", "attributes", "kwargs"]
 
 def from_gym(
     make: Make,
-    tasks: Mapping[str, Range],
+    parameters: Mapping[str, Range],
     *,
     apply: Channel | Apply = "attributes",
     name: str | None = None,
@@ -37,7 +37,7 @@ def from_gym(
 ) -> "GymTasks":
     """A family of tasks made from an unmodified gymnasium environment; `options` are further fields of `GymTasks`.
 
-    >>> cartpoles = from_gym("CartPole-v1", tasks={"length": (0.25, 1.5), "masspole": (0.05, 0.5)})
+    >>> cartpoles = from_gym("CartPole-v1", parameters={"length": (0.25, 1.5), "masspole": (0.05, 0.5)})
     >>> cartpoles.name, cartpoles.horizon
     ('cartpole-length-masspole-v1', 500)
 
@@ -45,8 +45,8 @@ def from_gym(
     named after the environment and what varies.
     """
     base = make if isinstance(make, str) else getattr(make, "__name__", type(make).__name__)
-    words = re.sub(r"[^a-z0-9]+", "-", "-".join([re.sub(r"-v\d+$", "", base.split("/")[-1]), *tasks]).lower())
-    return GymTasks(name or f"{words.strip('-')}-v1", make, tasks, apply=apply, **options)
+    words = re.sub(r"[^a-z0-9]+", "-", "-".join([re.sub(r"-v\d+$", "", base.split("/")[-1]), *parameters]).lower())
+    return GymTasks(name or f"{words.strip('-')}-v1", make, parameters, apply=apply, **options)
 
 
 @final
@@ -94,7 +94,7 @@ class GymTasks(PriorTasks):
     (numbers and arrays by name), which may return another environment to take the place of `env`."""
     draw: Draw | None = None
     """Draws values [num_tasks, ...] by name from (split, num_tasks, numpy generator) in place of uniform draws."""
-    steps: int | None = None
+    max_episode_steps: int | None = None
     """The horizon; None: the environment's own time limit."""
     num_episodes: int = 3
     """Episodes in a trial."""
@@ -110,10 +110,14 @@ class GymTasks(PriorTasks):
     """Makes the family's expert, a PrivilegedPolicy, from (num_tasks, device); None: no expert is known."""
 
     def __post_init__(self) -> None:
-        if self.num_episodes < 1 or self.workers < 0 or (self.steps is not None and self.steps < 1):
+        if (
+            self.num_episodes < 1
+            or self.workers < 0
+            or (self.max_episode_steps is not None and self.max_episode_steps < 1)
+        ):
             raise ValueError(
-                f"{self.family}: need num_episodes >= 1, workers >= 0 and steps >= 1, "
-                f"got {self.num_episodes}, {self.workers} and {self.steps}"
+                f"{self.family}: need num_episodes >= 1, workers >= 0 and max_episode_steps >= 1, "
+                f"got {self.num_episodes}, {self.workers} and {self.max_episode_steps}"
             )
         if self.timeout is not None and not self.timeout > 0:
             raise ValueError(f"{self.family}: timeout must be positive, or None, got {self.timeout}")
@@ -121,7 +125,7 @@ class GymTasks(PriorTasks):
             raise ValueError(
                 f"{self.family}: apply must be a function or one of {', '.join(get_args(Channel))}, got {self.apply!r}"
             )
-        _ = self.task_space, self._face
+        _ = self.task_space, self._env_spec
         super().__post_init__()
 
     __hash__ = PriorTasks.__hash__  # else the dataclass makes one of its own, of mappings that have none
@@ -132,21 +136,21 @@ class GymTasks(PriorTasks):
 
     @property
     def observation_space(self) -> spaces.Space[Any]:
-        return copy.deepcopy(self._face.observation_space)
+        return copy.deepcopy(self._env_spec.observation_space)
 
     @property
     def action_space(self) -> spaces.Space[Any]:
-        return copy.deepcopy(self._face.action_space)
+        return copy.deepcopy(self._env_spec.action_space)
 
     @property
     def horizon(self) -> int:
-        return self._face.horizon
+        return self._env_spec.horizon
 
     def vector_env(self, num_envs: int, device: torch.device | str = "cpu") -> GymVectorEnv:
         return GymVectorEnv(self, num_envs, device, self.workers, self.timeout)
 
     def env(self, task: Tasks | None = None, render_mode: str | None = None) -> TaskEnv:
-        build = functools.partial(_make, self.make, render_mode, self.steps)
+        build = functools.partial(_make, self.make, render_mode, self.max_episode_steps)
         env = build(**_arguments(self._lows))
         return TaskEnv(env, self, None if task is None else as_task(self, task), self._put(build))
 
@@ -164,9 +168,9 @@ class GymTasks(PriorTasks):
         return tuple((name, _hashable(self._prior(name, "train").space.low.tolist())) for name in self.parameters)
 
     @property
-    def _face(self) -> "Face":
+    def _env_spec(self) -> "EnvSpec":
         attributes = tuple(self.parameters) if self.apply == "attributes" else ()
-        return _face(self.family, self.make, self.steps, attributes, self._lows)
+        return _env_spec(self.family, self.make, self.max_episode_steps, attributes, self._lows)
 
 
 @final
@@ -185,7 +189,7 @@ class _Rebuild:
         return self._build(**task)
 
 
-class Face(NamedTuple):
+class EnvSpec(NamedTuple):
     """What a family takes from one of its environments."""
 
     observation_space: spaces.Space[Any]
@@ -194,32 +198,36 @@ class Face(NamedTuple):
 
 
 @functools.lru_cache(maxsize=64)  # splits are copies of a family: the environment is opened once for all of them
-def _face(family: str, make: Make, steps: int | None, attributes: tuple[str, ...], lows: tuple[Any, ...]) -> Face:
+def _env_spec(
+    family: str, make: Make, max_episode_steps: int | None, attributes: tuple[str, ...], lows: tuple[Any, ...]
+) -> EnvSpec:
     try:
-        env = _make(make, None, steps, **_arguments(lows))
+        env = _make(make, None, max_episode_steps, **_arguments(lows))
     except Exception as error:
         raise ValueError(f"{family}: the environment cannot be made: {type(error).__name__}: {error}") from error
     try:
         require_attributes(env, attributes)
         observation_space = plain_space(env.observation_space, "observation")
         action_space = plain_space(env.action_space, "action")
-        horizon = steps or _time_limit(env)
+        horizon = max_episode_steps or _time_limit(env)
         if horizon is None:
-            raise ValueError("the environment has no time limit: give steps=...")
-        return Face(observation_space, action_space, horizon)
+            raise ValueError("the environment has no time limit: give max_episode_steps=...")
+        return EnvSpec(observation_space, action_space, horizon)
     except ValueError as error:
         raise ValueError(f"{family}: {error}") from error
     finally:
         env.close()
 
 
-def _make(make: Make, render_mode: str | None, steps: int | None, **arguments: Any) -> "gymnasium.Env[Any, Any]":
+def _make(
+    make: Make, render_mode: str | None, max_episode_steps: int | None, **arguments: Any
+) -> "gymnasium.Env[Any, Any]":
     if isinstance(make, str):
         return gymnasium.make(
-            make, render_mode=render_mode, max_episode_steps=steps, disable_env_checker=True, **arguments
+            make, render_mode=render_mode, max_episode_steps=max_episode_steps, disable_env_checker=True, **arguments
         )
     env = make(**arguments) if render_mode is None else make(render_mode=render_mode, **arguments)
-    return env if steps is None else TimeLimit(env, steps)
+    return env if max_episode_steps is None else TimeLimit(env, max_episode_steps)
 
 
 def _time_limit(env: "gymnasium.Env[Any, Any]") -> int | None:

@@ -15,7 +15,7 @@ from metarl.tasks.distribution import Step, TaskDistribution, TaskVectorEnv
 TOLD = 8  # tasks that an error names
 
 
-class Outcome(NamedTuple):
+class BatchStep(NamedTuple):
     """What one step of n environments led to."""
 
     observation: np.ndarray  # [n, ...] after the automatic reset
@@ -50,12 +50,12 @@ class EnvBatch:
                 self._guarded(self._reset, slot, seed)
         return np.array(self._observation)
 
-    def step(self, actions: np.ndarray) -> Outcome:
+    def step(self, actions: np.ndarray) -> BatchStep:
         """One step of every slot, and a reset of the slots whose episode ended."""
         rows = [self._guarded(self._step, slot, action) for slot, action in enumerate(actions)]
         reward, terminated, truncated, final_obs, success = map(np.array, zip(*rows, strict=True))
         final_obs = final_obs.astype(self._observation.dtype)
-        return Outcome(
+        return BatchStep(
             np.array(self._observation), reward.astype(np.float32), terminated, truncated, final_obs, success
         )
 

@@ -36,7 +36,7 @@ class MujocoDynamics(TaskDistribution):
     def reward(self, velocity: Floats, action: Floats, now: Simulations, task: Values) -> Floats:
         """Rewards [n] of a step: mean `velocity` over it, [n] or [n, 2], in m/s, and the `action` [n, nu] taken."""
 
-    def place(self, now: Simulations) -> Floats:
+    def position(self, now: Simulations) -> Floats:
         """Where the robot is [n] or [n, 2]: what its velocity is measured on. By default its first coordinate."""
         along: Floats = now.qpos[:, 0]
         return along

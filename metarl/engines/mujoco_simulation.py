@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from metarl.imports import require
+from metarl.imports import import_extra
 
 Floats = NDArray[np.float64]
 
@@ -29,7 +29,7 @@ def load_model(path: str) -> Any:
 
     What MuJoCo says of the file becomes a Python warning; left alone, it would write a log into the current folder.
     """
-    mujoco, said = require("mujoco", "mujoco"), list[str]()
+    mujoco, said = import_extra("mujoco", "mujoco"), list[str]()
     before = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(said.append)
     try:
@@ -86,7 +86,7 @@ class Batched(Simulations):
     """`mujoco.batch.Batch`, which steps in C++ threads (in mujoco since 3.17)."""
 
     def __init__(self, model: Any, count: int, outputs: Sequence[str] = (), threads: int = 1) -> None:
-        self._mujoco = require("mujoco", "mujoco")
+        self._mujoco = import_extra("mujoco", "mujoco")
         self._batch = import_module("mujoco.batch").Batch(model, count, threads)
         self.qpos, self.qvel, self.ctrl = (self._batch.bind(name) for name in ("qpos", "qvel", "ctrl"))
         self._outputs: dict[str, Floats] = {name: self._batch.bind(name) for name in outputs}
@@ -126,7 +126,7 @@ class OneByOne(Simulations):
     """A loop over `mj_step`: the same numbers, slower."""
 
     def __init__(self, model: Any, count: int, outputs: Sequence[str] = ()) -> None:
-        self._mujoco = require("mujoco", "mujoco")
+        self._mujoco = import_extra("mujoco", "mujoco")
         self._models = [model] * count  # shared until one is changed
         self._own = [False] * count
         self._data = [self._mujoco.MjData(model) for _ in range(count)]

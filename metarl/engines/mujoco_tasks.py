@@ -47,11 +47,6 @@ class MujocoTasks(MujocoDynamics):
             boxes = {name: union(box, priors[name].space) for name, box in boxes.items()}
         return spaces.Dict(dict(boxes))
 
-    @property
-    @final
-    def episodes(self) -> int:
-        return self.num_episodes
-
     @final
     def vector_env(self, num_envs: int, device: torch.device | str = "cpu") -> MujocoVectorEnv:
         return MujocoVectorEnv(self, num_envs, device)

@@ -17,7 +17,7 @@ from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import Step, TaskVectorEnv, as_task
 
 
-class Outcome(NamedTuple):
+class BatchStep(NamedTuple):
     """What one step of n environments led to, before any of them restarts."""
 
     observation: Floats  # [n, ...]
@@ -85,21 +85,21 @@ class MujocoVectorEnv(TaskVectorEnv):
             info["diverged"] = self._tensor(after.diverged)
         return following, reward, terminated, truncated, info
 
-    def advance(self, actions: Tensor) -> Outcome:
+    def advance(self, actions: Tensor) -> BatchStep:
         """One step without automatic restarts."""
         self.check_actions(actions)
         if not self._started:
             raise RuntimeError("call reset before step")
         action = np.clip(actions.cpu().numpy(), self.single_action_space.low, self.single_action_space.high)  # type: ignore[attr-defined]
-        now, before = self.simulations, np.array(self._family.place(self.simulations))
+        now, before = self.simulations, np.array(self._family.position(self.simulations))
         now.ctrl[:] = action
         diverged = now.step(self._family.substeps)
         self._elapsed += 1
-        velocity = (self._family.place(now) - before) / self._seconds
+        velocity = (self._family.position(now) - before) / self._seconds
         reward = self._family.reward(velocity, action.astype(np.float64), now, self._values)
         terminated = self._family.ended(now) | diverged
         truncated = (self._elapsed >= self._family.horizon) & ~terminated
-        return Outcome(self._observe(), np.where(diverged, 0.0, reward), terminated, truncated, diverged)
+        return BatchStep(self._observe(), np.where(diverged, 0.0, reward), terminated, truncated, diverged)
 
     def close_extras(self, **kwargs: Any) -> None:
         self._started = False

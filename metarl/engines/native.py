@@ -27,7 +27,7 @@ class NativeDistribution(TaskDistribution):
         """States at the start of an episode."""
 
     @abstractmethod
-    def observe(self, state: Tensor, tasks: Tasks) -> Tensor:
+    def observation(self, state: Tensor, tasks: Tasks) -> Tensor:
         """What the agent sees of each state."""
 
     @abstractmethod
@@ -90,7 +90,7 @@ class NativeVectorEnv(TaskVectorEnv):
             mask = torch.as_tensor(mask, device=self.device)
             self._state = _choose(mask, initial, self._state)
             self._elapsed[mask] = 0
-        return self._dynamics.observe(self._state, self.tasks), {}
+        return self._dynamics.observation(self._state, self.tasks), {}
 
     def step(self, actions: Tensor) -> Step:
         self.check_actions(actions)
@@ -101,11 +101,11 @@ class NativeVectorEnv(TaskVectorEnv):
         self._elapsed += 1
         truncated = (self._elapsed >= self._dynamics.horizon) & ~terminated
         done = terminated | truncated
-        final_obs = self._dynamics.observe(state, tasks)
+        final_obs = self._dynamics.observation(state, tasks)
         self._state = _choose(done, self._dynamics.initial_state(tasks, self._generator), state)
         self._elapsed.masked_fill_(done, 0)
         info = {"final_obs": final_obs, "_final_obs": done}
-        return self._dynamics.observe(self._state, tasks), reward, terminated, truncated, info
+        return self._dynamics.observation(self._state, tasks), reward, terminated, truncated, info
 
     def close_extras(self, **kwargs: Any) -> None:
         self._state = None
@@ -167,7 +167,7 @@ class NativeEnv(gymnasium.Env[Any, Any]):
     def _observation(self) -> Any:
         assert self._state is not None
         assert self.task is not None
-        observation = self._dynamics.observe(self._state, self.task)[0].numpy()
+        observation = self._dynamics.observation(self._state, self.task)[0].numpy()
         return observation[()] if isinstance(self.observation_space, spaces.Discrete) else observation
 
 

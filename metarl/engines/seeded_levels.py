@@ -18,12 +18,12 @@ class SeededLevels(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs)
     >>> from metarl.priors import Integers
     >>> levels = metarl.from_gym(
     ...     lambda: SeededLevels(gymnasium.make("Acrobot-v1")),
-    ...     tasks={"seed": Integers(0, 999)},
+    ...     parameters={"seed": Integers(0, 999)},
     ...     test={"seed": (1000, 1999)},
     ...     apply="reset_options",
     ...     name="acrobat-starts-v1",
     ...     show_tasks=True,
-    ...     steps=100,
+    ...     max_episode_steps=100,
     ... )
     >>> bool((levels.sample(5, metarl.seeding.generator(0))["seed"] < 1000).all())
     True

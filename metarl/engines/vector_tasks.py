@@ -55,7 +55,7 @@ class VectorTasks(PriorTasks):
     """The same out of distribution; None: there is no such split."""
     draw: Draw | None = None
     """Draws values [num_tasks, ...] by name from (split, num_tasks, numpy generator) in place of uniform draws."""
-    steps: int | None = None
+    max_episode_steps: int | None = None
     """The horizon; None: the environments' own time limit, by their spec."""
     num_episodes: int = 3
     """Episodes in a trial."""
@@ -65,26 +65,27 @@ class VectorTasks(PriorTasks):
     """Makes the family's expert, a PrivilegedPolicy, from (num_tasks, device); None: no expert is known."""
 
     def __post_init__(self) -> None:
-        if self.num_episodes < 1 or (self.steps is not None and self.steps < 1):
+        if self.num_episodes < 1 or (self.max_episode_steps is not None and self.max_episode_steps < 1):
             raise ValueError(
-                f"{self.family}: need num_episodes >= 1 and steps >= 1, got {self.num_episodes} and {self.steps}"
+                f"{self.family}: need num_episodes >= 1 and max_episode_steps >= 1, "
+                f"got {self.num_episodes} and {self.max_episode_steps}"
             )
-        _ = self.task_space, self._face
+        _ = self.task_space, self._env_spec
         super().__post_init__()
 
     __hash__ = PriorTasks.__hash__  # else the dataclass makes one of its own, of mappings that have none
 
     @property
     def observation_space(self) -> spaces.Space[Any]:
-        return copy.deepcopy(self._face.observation_space)
+        return copy.deepcopy(self._env_spec.observation_space)
 
     @property
     def action_space(self) -> spaces.Space[Any]:
-        return copy.deepcopy(self._face.action_space)
+        return copy.deepcopy(self._env_spec.action_space)
 
     @property
     def horizon(self) -> int:
-        return self._face.horizon
+        return self._env_spec.horizon
 
     def vector_env(self, num_envs: int, device: torch.device | str = "cpu") -> SimulatorVectorEnv:
         return SimulatorVectorEnv(self, self.make(num_envs), self.apply, device)
@@ -96,11 +97,11 @@ class VectorTasks(PriorTasks):
         return SlotEnv(self, task)
 
     @property
-    def _face(self) -> "Face":
-        return _face(self.family, self.make, self.steps)
+    def _env_spec(self) -> "EnvSpec":
+        return _env_spec(self.family, self.make, self.max_episode_steps)
 
 
-class Face(NamedTuple):
+class EnvSpec(NamedTuple):
     """What a family takes from one of its vector environments."""
 
     observation_space: spaces.Space[Any]
@@ -109,11 +110,11 @@ class Face(NamedTuple):
 
 
 @functools.lru_cache(maxsize=64)
-def _face(family: str, make: MakeVector, steps: int | None) -> Face:
+def _env_spec(family: str, make: MakeVector, max_episode_steps: int | None) -> EnvSpec:
     try:
         envs = make(2)
         try:
-            face = _look(envs, steps)
+            face = _look(envs, max_episode_steps)
             check_reset_mask(envs)
             return face
         finally:
@@ -124,14 +125,14 @@ def _face(family: str, make: MakeVector, steps: int | None) -> Face:
         raise ValueError(f"{family}: two environments cannot be tried: {type(error).__name__}: {error}") from error
 
 
-def _look(envs: "gymnasium.vector.VectorEnv[Any, Any, Any]", steps: int | None) -> Face:
-    horizon = steps or (envs.spec.max_episode_steps if envs.spec is not None else None)
+def _look(envs: "gymnasium.vector.VectorEnv[Any, Any, Any]", max_episode_steps: int | None) -> EnvSpec:
+    horizon = max_episode_steps or (envs.spec.max_episode_steps if envs.spec is not None else None)
     if horizon is None:
-        raise ValueError("the environments have no time limit: give steps=...")
+        raise ValueError("the environments have no time limit: give max_episode_steps=...")
     space, actions = envs.single_observation_space, envs.single_action_space
     observation_space, action_space = plain_space(space, "observation"), plain_space(actions, "action")
     if observation_space.shape != space.shape:
         raise ValueError(f"observations of {space} must become vectors: gymnasium.wrappers.vector.FlattenObservation")
     if action_space.shape != actions.shape:
         raise ValueError(f"actions of {actions} have no axis: let the environments take a Box of shape (1,)")
-    return Face(observation_space, action_space, horizon)
+    return EnvSpec(observation_space, action_space, horizon)

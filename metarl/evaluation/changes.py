@@ -21,9 +21,9 @@ class Change:
     kept: Interval | None  # where a task comes back: its first episode now minus its first episode ever
 
 
-def changes(evaluation: Evaluation, distribution: ChangingTasks) -> list[Change]:
+def measure_changes(evaluation: Evaluation, distribution: ChangingTasks) -> list[Change]:
     """How a policy evaluated on `distribution` took each change. ValueError if the trials ended before the last one."""
-    returns, starts = evaluation.returns, (0, *distribution.changes)
+    returns, starts = evaluation.returns, (0, *distribution.change_episodes)
     if evaluation.num_episodes <= starts[-1]:
         raise ValueError(f"the last change comes at episode {starts[-1] + 1}, the trials end after {len(returns[0])}")
     ends = (*starts[1:], evaluation.num_episodes)

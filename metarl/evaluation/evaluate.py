@@ -15,7 +15,7 @@ from metarl.devices import out_of_memory_says
 from metarl.evaluation.results import Evaluation
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy
-from metarl.trials.player import Moment, play, trial_length
+from metarl.trials.player import TrialStep, play, trial_length
 
 MOST_TASK_VALUES = 1_000_000  # a result does not carry more task parameters than this: they can be drawn again
 
@@ -26,7 +26,7 @@ def evaluate(
     num_tasks: int = 200,
     num_episodes: int | None = None,
     seed: int = 0,
-    progress: bool = False,
+    progress_bar: bool = False,
     *,
     name: str | None = None,
 ) -> Evaluation:
@@ -50,7 +50,7 @@ def evaluate(
     tally = _Tally.zeros(num_tasks, episodes, episodes * distribution.horizon, policy.device)
     env = distribution.vector_env(policy.num_tasks, policy.device)
     batches = -(-num_tasks // policy.num_tasks)
-    bar = tqdm(total=batches * episodes * distribution.horizon, unit="step", disable=not progress)
+    bar = tqdm(total=batches * episodes * distribution.horizon, unit="step", disable=not progress_bar)
     try:
         for batch, first in enumerate(range(0, num_tasks, policy.num_tasks)):
             slots = torch.arange(first, first + policy.num_tasks)
@@ -118,7 +118,7 @@ class _Tally:
         moments = torch.zeros(3, num_steps, dtype=torch.float64, device=device)
         return _Tally(grid, grid.clone(), grid.clone(), torch.zeros(1, dtype=torch.bool), moments)
 
-    def add(self, moment: Moment, task: Tensor) -> None:
+    def add(self, moment: TrialStep, task: Tensor) -> None:
         """Count the step of the tasks numbered `task` [B]; numbers past the last task are padding."""
         num_tasks, num_episodes = (size - 1 for size in self.returns.shape)
         place = (task.clamp(max=num_tasks), moment.episode.clamp(max=num_episodes))

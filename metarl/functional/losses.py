@@ -28,11 +28,17 @@ def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     return 0.5 * (prediction - target).square().mean()
 
 
-def approximate_kl(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
+def approx_kl(log_prob: Tensor, old_log_prob: Tensor) -> Tensor:
     """E[ratio - 1 - log ratio], an estimate of KL(old || new) that is never negative (Schulman 2020)."""
     check_same_shape(log_prob=log_prob, old_log_prob=old_log_prob)
     log_ratio = log_prob - old_log_prob
     return (log_ratio.exp() - 1 - log_ratio).mean()
+
+
+def clip_fraction(log_prob: Tensor, old_log_prob: Tensor, clip: float) -> Tensor:
+    """The share of actions whose ratio lies outside 1 - clip to 1 + clip."""
+    check_same_shape(log_prob=log_prob, old_log_prob=old_log_prob)
+    return (((log_prob - old_log_prob).exp() - 1).abs() > clip).float().mean()
 
 
 def mean_and_deviation(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -39,7 +39,7 @@ def gae(
     return discounted_returns(reward_t + discount * value_tp1 - value_t, discount * trace)
 
 
-def trial_clock(done: Tensor, horizon: int, steps: int) -> tuple[Tensor, Tensor]:
+def trial_time(done: Tensor, horizon: int, steps: int) -> tuple[Tensor, Tensor]:
     """How much of a trial of `steps` steps is over, before and after each step `[B, T]`, `done` where episodes ended.
 
     Each episode counts as its time limit, `horizon` steps: one that ends early is followed by nothing until its time is

@@ -40,7 +40,7 @@ class ActionHead(nn.Module, ABC):
         """Entropy [...] in nats."""
 
     @abstractmethod
-    def divergence(self, parameters: Tensor, other: Tensor) -> Tensor:
+    def kl_divergence(self, parameters: Tensor, other: Tensor) -> Tensor:
         """Kullback-Leibler divergence [...] in nats from the distribution to the one with the `other` parameters."""
 
     @abstractmethod
@@ -48,7 +48,7 @@ class ActionHead(nn.Module, ABC):
         """Cross-entropy [...] to an expert: its probabilities of discrete actions, or its one continuous action."""
 
     @abstractmethod
-    def features(self, action: Tensor) -> Tensor:
+    def encode(self, action: Tensor) -> Tensor:
         """Actions as float vectors `[..., num_features]` of order one."""
 
 
@@ -78,14 +78,14 @@ class CategoricalHead(ActionHead):
         log_probs = parameters.log_softmax(-1)
         return -(log_probs.exp() * log_probs).sum(-1)
 
-    def divergence(self, parameters: Tensor, other: Tensor) -> Tensor:
+    def kl_divergence(self, parameters: Tensor, other: Tensor) -> Tensor:
         log_probs = parameters.log_softmax(-1)
         return (log_probs.exp() * (log_probs - other.log_softmax(-1))).sum(-1)
 
     def cross_entropy(self, parameters: Tensor, advice: Tensor) -> Tensor:
         return -(advice * parameters.log_softmax(-1)).sum(-1)
 
-    def features(self, action: Tensor) -> Tensor:
+    def encode(self, action: Tensor) -> Tensor:
         options = torch.arange(self._start, self._start + self.num_features, device=action.device)
         return (action[..., None] == options).float()
 
@@ -134,14 +134,14 @@ class MultiCategoricalHead(ActionHead):
         log_probs = self._choices(parameters).log_softmax(-1)
         return -(log_probs.exp() * log_probs).sum((-2, -1))
 
-    def divergence(self, parameters: Tensor, other: Tensor) -> Tensor:
+    def kl_divergence(self, parameters: Tensor, other: Tensor) -> Tensor:
         log_probs = self._choices(parameters).log_softmax(-1)
         return (log_probs.exp() * (log_probs - self._choices(other).log_softmax(-1))).sum((-2, -1))
 
     def cross_entropy(self, parameters: Tensor, advice: Tensor) -> Tensor:
         return -self.log_prob(parameters, advice)
 
-    def features(self, action: Tensor) -> Tensor:
+    def encode(self, action: Tensor) -> Tensor:
         options = torch.arange(self._longest, device=action.device)
         chosen = (action - self.first)[..., None] == options
         return chosen.flatten(-2)[..., self.kept].float()
@@ -191,7 +191,7 @@ class GaussianHead(ActionHead):
     def entropy(self, parameters: Tensor) -> Tensor:
         return (parameters.chunk(2, -1)[1] + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
 
-    def divergence(self, parameters: Tensor, other: Tensor) -> Tensor:
+    def kl_divergence(self, parameters: Tensor, other: Tensor) -> Tensor:
         (mean, log_std), (other_mean, other_log_std) = parameters.chunk(2, -1), other.chunk(2, -1)
         spread = (2 * log_std).exp() + (mean - other_mean).square()
         return (other_log_std - log_std + spread / (2 * (2 * other_log_std).exp()) - 0.5).sum(-1)
@@ -199,7 +199,7 @@ class GaussianHead(ActionHead):
     def cross_entropy(self, parameters: Tensor, advice: Tensor) -> Tensor:
         return -self.log_prob(parameters, advice)
 
-    def features(self, action: Tensor) -> Tensor:
+    def encode(self, action: Tensor) -> Tensor:
         return self._normalise(action).clamp(-1, 1)
 
     def _normalise(self, action: Tensor) -> Tensor:

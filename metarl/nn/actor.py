@@ -10,7 +10,7 @@ from metarl.nn.action_heads import action_head
 from metarl.nn.encoders import ContextEncoder
 from metarl.nn.layers import linear
 from metarl.nn.memory import Memory
-from metarl.nn.retrieval import Recall
+from metarl.nn.retrieval import Retrieval
 from metarl.nn.transformer import TransformerMemory
 from metarl.trials.context import Context
 from metarl.trials.trajectories import Trajectories
@@ -24,37 +24,37 @@ class Actor(nn.Module):
         self,
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
-        recall: Recall | None,
+        retrieval: Retrieval | None,
         memory: Memory,
         width: int,
     ) -> None:
         super().__init__()
         self.head = action_head(action_space)
         self.encoder = ContextEncoder(observation_space, self.head, width)
-        self.recall = recall
+        self.retrieval = retrieval
         self.memory = memory
         self.output = linear(width, self.head.num_outputs, 0.01)
 
     def forward(self, context: Context, past: Any = (None, None)) -> tuple[Tensor, Tensor, Any]:
         """Memory [B, T, D], action parameters [B, T, P] and the past that a next segment reads."""
-        recalled, remembered = past
+        retrieved, remembered = past
         token = self.encoder(context)
-        if self.recall is not None:
-            token, recalled = self.recall(token, context, recalled)
+        if self.retrieval is not None:
+            token, retrieved = self.retrieval(token, context, retrieved)
         memory, remembered = self.memory(token, remembered)
-        return memory, self.head(self.output(memory)), (recalled, remembered)
+        return memory, self.head(self.output(memory)), (retrieved, remembered)
 
     def initial_state(self, num_trials: int) -> Any:
         """The state of trials that have seen nothing."""
-        cache = None if self.recall is None else self.recall.empty_cache(num_trials)
+        cache = None if self.retrieval is None else self.retrieval.empty_cache(num_trials)
         return cache, self.memory.initial_state(num_trials)
 
     def step(self, context: Context, state: Any) -> tuple[Tensor, Any]:
         """Action parameters [B, P] after one more step, and the state after it; may change the state in place."""
         cache, remembered = state
         token = self.encoder(context)
-        if self.recall is not None:
-            token = self.recall.step(token, context, cache)
+        if self.retrieval is not None:
+            token = self.retrieval.step(token, context, cache)
         memory, remembered = self.memory.step(token, remembered)
         return self.head(self.output(memory)), (cache, remembered)
 
@@ -65,19 +65,19 @@ class Actor(nn.Module):
             cache.reset(mask)
         return cache, self.memory.reset(remembered, mask)
 
-    def update(self, trajectories: Trajectories) -> None:
+    def update_statistics(self, trajectories: Trajectories) -> None:
         """Count a batch of trials in the normalisation of observations and rewards."""
-        self.encoder.update(trajectories)
-        if self.recall is not None:
-            self.recall.update(trajectories)
+        self.encoder.update_statistics(trajectories)
+        if self.retrieval is not None:
+            self.retrieval.update_statistics(trajectories)
 
     @torch.no_grad()
     def attention_weights(self, context: Context) -> Tensor | None:
-        """What each step of trials `[B, T]` reads `[B, layers, heads, T, T]`, recall first; None without attention."""
+        """What each step of trials `[B, T]` reads `[B, layers, heads, T, T]`, retrieval first; None: no attention."""
         token, layers = self.encoder(context), []
-        if self.recall is not None:
-            layers.append(self.recall.weights(token, context)[:, None])
-            token, _ = self.recall(token, context)
+        if self.retrieval is not None:
+            layers.append(self.retrieval.weights(token, context)[:, None])
+            token, _ = self.retrieval(token, context)
         if isinstance(self.memory, TransformerMemory):
             layers.append(self.memory.attention_weights(token))
         return torch.cat(layers, 1) if layers else None

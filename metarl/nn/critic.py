@@ -57,7 +57,7 @@ class TrialCritic(nn.Module):
         return (value - self.mean) / self.deviation
 
     @torch.no_grad()
-    def update(self, returns: Tensor, step: float = 0.1) -> None:
+    def update_statistics(self, returns: Tensor, step: float = 0.1) -> None:
         """Move the units towards the mean and deviation of `returns`; predictions in units of reward do not change."""
         first = self.deviation == 0
         step_size = torch.where(first, 1.0, step)

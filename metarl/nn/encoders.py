@@ -55,10 +55,10 @@ class ObservationEncoder(nn.Module):
         index = observation.flatten(observation.dim() - len(self._shape)) if self._shape else observation[..., None]
         return self.layer(index + self.offsets).sum(-2)  # type: ignore[no-any-return]
 
-    def update(self, observation: Tensor) -> None:
+    def update_statistics(self, observation: Tensor) -> None:
         """Count a batch of observations in the normalisation of a Box; nothing to do for images and discrete ones."""
         if self.image is None and isinstance(self.layer, nn.Linear):
-            self.normaliser.update(observation)
+            self.normaliser.update_statistics(observation)
 
 
 @final
@@ -77,14 +77,14 @@ class ContextEncoder(nn.Module):
         self.output = linear(width, width)
 
     def forward(self, context: Context) -> Tensor:
-        action = self._head[0].features(context.previous_action) * context.started[..., None]
+        action = self._head[0].encode(context.previous_action) * context.started[..., None]
         scalars = torch.stack([self.reward_scale(context.previous_reward), context.previous_done, context.started], -1)
         token = self.observation(context.observation) + self.previous(torch.cat([action, scalars], -1))
         token = token + self.previous_observation(context.previous_observation) * context.started[..., None]
         return self.output(nn.functional.silu(token / 2))  # type: ignore[no-any-return]
 
-    def update(self, trajectories: Trajectories) -> None:
+    def update_statistics(self, trajectories: Trajectories) -> None:
         """Count a batch of trials in the normalisation of observations and rewards."""
-        self.observation.update(trajectories.observations)
-        self.previous_observation.update(trajectories.observations)
-        self.reward_scale.update(trajectories.rewards)
+        self.observation.update_statistics(trajectories.observations)
+        self.previous_observation.update_statistics(trajectories.observations)
+        self.reward_scale.update_statistics(trajectories.rewards)

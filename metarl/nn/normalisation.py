@@ -23,7 +23,7 @@ class RewardScale(nn.Module):
         scale = torch.where(self.count > 0, (self.square_sum / self.count.clamp(min=1)).sqrt(), 1.0)
         return reward / scale.float()
 
-    def update(self, reward: Tensor) -> None:
+    def update_statistics(self, reward: Tensor) -> None:
         """Count a batch of rewards; call it between updates, never between a rollout and learning from it."""
         self.square_sum += distributed.total(reward.double().square().sum())
         self.count += distributed.total((reward != 0).sum())
@@ -46,7 +46,7 @@ class RunningNormaliser(nn.Module):
         deviation = self.square.sqrt().clamp(min=1e-4)
         return ((x - self.mean.float()) / deviation.float()).clamp(-10, 10)
 
-    def update(self, x: Tensor) -> None:
+    def update_statistics(self, x: Tensor) -> None:
         """Count a batch, by the parallel form of Welford's recursion; call it between updates only."""
         rows = x.double().flatten(0, x.dim() - self.mean.dim() - 1)
         num_rows = len(rows) * distributed.size()

@@ -1,4 +1,4 @@
-"""Recall: what happened the last times the agent was here?"""
+"""Retrieval: what happened the last times the agent was here?"""
 
 from typing import Any, final
 
@@ -23,7 +23,7 @@ from metarl.trials.trajectories import Trajectories
 
 
 @final
-class Recall(nn.Module):
+class Retrieval(nn.Module):
     """Attention from the current observation to the transitions that left a like observation, added to the token.
 
     The query is a map of the current observation, the key the same map (at the start of training) of the observation
@@ -46,7 +46,7 @@ class Recall(nn.Module):
         self.output = linear(width, width)
 
     def forward(self, token: Tensor, context: Context, past: Past | None = None) -> tuple[Tensor, Past]:
-        """Tokens `[B, T, D]` with what each recalls, and the past that a next segment reads."""
+        """Tokens `[B, T, D]` with what each retrieves, and the past that a next segment reads."""
         y, past = attend(*self._project(token, context), self.window, past)
         return token + self.output(merge_heads(y)), past
 
@@ -56,16 +56,16 @@ class Recall(nn.Module):
         return token + self.output(merge_heads(y))[:, 0]  # type: ignore[no-any-return]
 
     def weights(self, token: Tensor, context: Context) -> Tensor:
-        """What each step recalls `[B, H, T, T]`."""
+        """What each step reads `[B, H, T, T]`."""
         query, key, _ = self._project(token, context)
         return attention_weights(query, key, self.window)
 
     def empty_cache(self, num_trials: int) -> KeyValueCache:
         return empty_cache(num_trials, self.heads, self.window, self.output.weight)
 
-    def update(self, trajectories: Trajectories) -> None:
+    def update_statistics(self, trajectories: Trajectories) -> None:
         """Count a batch of trials in the normalisation of observations."""
-        self.observation.update(trajectories.observations)
+        self.observation.update_statistics(trajectories.observations)
 
     def _project(self, token: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
         here = self.observation(context.observation)

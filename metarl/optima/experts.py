@@ -17,7 +17,7 @@ class MemorylessExpert(PrivilegedPolicy):
     """An expert whose action depends on the task and the observation only."""
 
     @abstractmethod
-    def reveal(self, tasks: Tasks) -> None: ...
+    def set_tasks(self, tasks: Tasks) -> None: ...
 
     @final
     def begin(self, mask: Tensor | None = None) -> None:
@@ -35,7 +35,7 @@ class KnownBestArm(MemorylessExpert):
     >>> import metarl
     >>> bandits = metarl.make("bernoulli-bandit", arms=3)
     >>> policy = bandits.expert(num_tasks=2)
-    >>> policy.reveal(bandits.tasks(means=[[0.1, 0.9, 0.5], [0.7, 0.2, 0.4]]))
+    >>> policy.set_tasks(bandits.tasks(means=[[0.1, 0.9, 0.5], [0.7, 0.2, 0.4]]))
     >>> policy.act(torch.zeros(2, 1))
     tensor([1, 0])
     """
@@ -44,7 +44,7 @@ class KnownBestArm(MemorylessExpert):
         super().__init__(num_tasks, device)
         self._means = torch.zeros(num_tasks, num_arms, device=device)
 
-    def reveal(self, tasks: Tasks) -> None:
+    def set_tasks(self, tasks: Tasks) -> None:
         self._means = tasks["means"].to(self.device)
 
     def act(self, observation: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class KnownMDP(PrivilegedPolicy):
         self._values = torch.zeros(num_tasks, horizon, states, actions, device=device)
         self._elapsed = torch.zeros(num_tasks, dtype=torch.int64, device=device)
 
-    def reveal(self, tasks: Tasks) -> None:
+    def set_tasks(self, tasks: Tasks) -> None:
         tasks = tasks.to(self.device)
         self._values = planning.action_values(tasks["rewards"], tasks["transitions"], self._horizon)
 
@@ -97,7 +97,7 @@ class KnownGoal(MemorylessExpert):
         self._distance = torch.from_numpy(steps.T.copy()).to(self.device)  # [cells (goal), cells]
         self._goal = torch.zeros(num_tasks, dtype=torch.int64, device=device)
 
-    def reveal(self, tasks: Tasks) -> None:
+    def set_tasks(self, tasks: Tasks) -> None:
         x, y = tasks["goal"].to(self.device).unbind(1)
         self._goal = x * self._side + y
 
@@ -120,7 +120,7 @@ class KnownPointGoal(MemorylessExpert):
         self._high = torch.as_tensor(displacements.high, device=device)
         self._goal = torch.zeros(num_tasks, *self._low.shape, device=device)
 
-    def reveal(self, tasks: Tasks) -> None:
+    def set_tasks(self, tasks: Tasks) -> None:
         self._goal = tasks["goal"].to(self.device)
 
     def act(self, observation: Tensor) -> Tensor:

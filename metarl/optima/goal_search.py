@@ -41,7 +41,7 @@ class GoalCells(Protocol):
     @property
     def horizon(self) -> int: ...
     @property
-    def episodes(self) -> int: ...
+    def num_episodes(self) -> int: ...
     def candidates(self) -> list[tuple[int, int]]:
         """The goals, equally likely."""
 
@@ -58,13 +58,13 @@ class SearchProblem:
     start: int
     goals: tuple[int, ...]
     horizon: int
-    episodes: int
+    num_episodes: int
     step_cost: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.goals or min(self.horizon, self.episodes) < 1:
+        if not self.goals or min(self.horizon, self.num_episodes) < 1:
             raise ValueError(
-                f"need goals, horizon >= 1 and episodes >= 1, got {self.goals}, {self.horizon}, {self.episodes}"
+                f"need goals, horizon >= 1 and num_episodes >= 1, got {self.goals}, {self.horizon}, {self.num_episodes}"
             )
 
     @property
@@ -76,7 +76,7 @@ class SearchProblem:
 
     def trial_return(self, gain: float) -> float:
         """The mean return of a trial from the sum of the goals' gains."""
-        idle = -self.step_cost * self.horizon * self.episodes
+        idle = -self.step_cost * self.horizon * self.num_episodes
         return float(idle + (1 + self.step_cost) * gain / len(self.goals))
 
 
@@ -102,7 +102,7 @@ def problem(family: GoalCells, num_episodes: int | None = None) -> SearchProblem
         start=family.start[0] * family.side + family.start[1],
         goals=tuple(x * family.side + y for x, y in family.candidates()),
         horizon=family.horizon,
-        episodes=family.episodes if num_episodes is None else num_episodes,
+        num_episodes=family.num_episodes if num_episodes is None else num_episodes,
         step_cost=family.step_cost,
     )
 
@@ -133,8 +133,8 @@ def ways(grid: GoalCells, device: torch.device | str = "cpu") -> Tensor:
 def assignment_bound(problem: SearchProblem) -> int:
     """The most the gains can sum to: at most one new goal in each step, none before a walk could have reached it."""
     stays, horizon = problem.stays, problem.horizon
-    step = np.tile(np.arange(1, horizon + 1), problem.episodes)
-    later = np.repeat(np.arange(problem.episodes)[::-1], horizon)
+    step = np.tile(np.arange(1, horizon + 1), problem.num_episodes)
+    later = np.repeat(np.arange(problem.num_episodes)[::-1], horizon)
     gain = (horizon - step + 1) + later * stays[:, None]
     gain[step + stays[:, None] < horizon + 1] = 0
     return int(gain[linear_sum_assignment(gain, maximize=True)].sum())
@@ -143,9 +143,9 @@ def assignment_bound(problem: SearchProblem) -> int:
 def returns_of_path(problem: SearchProblem, actions: tuple[int, ...]) -> tuple[float, ...]:
     """The mean return of each episode when `actions` are followed until the goal is found, the optimum after that."""
     stays = problem.stays
-    on_goal = np.zeros((problem.episodes, len(problem.goals)))
+    on_goal = np.zeros((problem.num_episodes, len(problem.goals)))
     found = np.zeros(len(problem.goals), dtype=bool)
-    for episode in range(problem.episodes):
+    for episode in range(problem.num_episodes):
         on_goal[episode, found] = stays[found]
         cell = problem.start
         for step in range(problem.horizon):
@@ -170,7 +170,7 @@ def search(problem: SearchProblem, width: int = 10_000) -> SearchPlan:
     better, others, surrendered = _widest_paths(problem, stays, width, gain)
     if better > gain:
         gain, actions = better, others
-    path = actions + (0,) * (problem.episodes * problem.horizon - len(actions))
+    path = actions + (0,) * (problem.num_episodes * problem.horizon - len(actions))
     bound = min(assignment_bound(problem), max(gain, surrendered))
     per_episode = returns_of_path(problem, path)
     return SearchPlan(path, per_episode, sum(per_episode), max(problem.trial_return(bound), sum(per_episode)))
@@ -209,8 +209,8 @@ def _widest_paths(problem: SearchProblem, stays: Integers, width: int, floor: in
     paths = _Paths(*(np.array([value]) for value in (problem.start, bits[0] * 0, 0, len(stays), stays.sum())))
     history: list[tuple[Integers, Integers]] = []
     best, best_at, surrendered = floor, (0, 0), 0
-    for time in range(problem.episodes * problem.horizon):
-        step, later = time % problem.horizon, problem.episodes - 1 - time // problem.horizon
+    for time in range(problem.num_episodes * problem.horizon):
+        step, later = time % problem.horizon, problem.num_episodes - 1 - time // problem.horizon
         if step == 0:
             paths = paths._replace(cell=np.full_like(paths.cell, problem.start))
         paths, parents, actions = _extended(paths, successors, bits, stay_at, problem.horizon - step, later)

@@ -8,16 +8,16 @@ from matplotlib.figure import Figure
 from metarl.evaluation.formatting import number
 from metarl.evaluation.statistics import Array
 from metarl.reports.style import SERIES, label_ends, new_figure, styled
-from metarl.training.logs import STEPS, Rows, return_column
+from metarl.training.logs import RETURN, STEPS, Rows
 
 
 @styled
-def learning_figure(runs: Mapping[str, Rows], column: str | None = None) -> Figure:
+def learning_figure(runs: Mapping[str, Rows], column: str = RETURN) -> Figure:
     """A column of the training logs over environment steps, one line a run; by default the return of the rollouts.
 
     ValueError if no run has the column.
     """
-    label, series = _series(runs, column)
+    series = _series(runs, column)
     figure = new_figure(7.2, 3.2)
     axes = figure.subplots()
     ends = []
@@ -26,7 +26,7 @@ def learning_figure(runs: Mapping[str, Rows], column: str | None = None) -> Figu
         axes.plot(steps, values, color=color, linewidth=1.4)
         ends.append((float(values[-1]), name, color))
     axes.set_xlabel("environment steps in meta-training")
-    axes.set_ylabel(label)
+    axes.set_ylabel("return of an episode" if column == RETURN else column.rpartition("/")[2].replace("_", " "))
     axes.xaxis.set_major_formatter(lambda value, _: short(value))
     label_ends(axes, ends if len(ends) > 1 else [(ends[0][0], number(ends[0][0]), SERIES[0])])
     return figure
@@ -40,15 +40,13 @@ def short(steps: float) -> str:
     return f"{steps:g}"
 
 
-def _series(runs: Mapping[str, Rows], column: str | None) -> tuple[str, dict[str, Array]]:
-    """What the curves show, and for each run that logged it `[2, points]`: steps and values."""
-    everything = [row for rows in runs.values() for row in rows]
-    chosen = return_column(everything) if column is None else column
+def _series(runs: Mapping[str, Rows], column: str) -> dict[str, Array]:
+    """For each run that logged the column `[2, points]`: steps and values."""
     series = {}
     for name, rows in runs.items():
-        whole = [row for row in rows if STEPS in row and chosen in row]
+        whole = [row for row in rows if STEPS in row and column in row]
         if whole:
-            series[name] = np.array([[row[STEPS] for row in whole], [row[chosen] for row in whole]])
+            series[name] = np.array([[row[STEPS] for row in whole], [row[column] for row in whole]])
     if not series:
-        raise ValueError(f"no run logged {chosen!r} over {STEPS!r}")
-    return chosen.rpartition("/")[2].replace("_", " "), series
+        raise ValueError(f"no run logged {column!r} over {STEPS!r}")
+    return series

@@ -16,7 +16,7 @@ from metarl.reports.style import svg
 from metarl.reports.style_sheet import STYLE_SHEET
 from metarl.reports.trial_plots import trial_figure
 from metarl.training.logs import Rows, read_progress
-from metarl.trials.recording import Trial
+from metarl.trials.recording import RecordedTrial
 
 MOST_ATTENTION_STEPS = 1500  # a heat map of a longer trial has more cells than a screen has points
 
@@ -26,15 +26,15 @@ def write_report(
     *,
     title: str,
     evaluations: Sequence[Evaluation],
-    progress: Sequence[str | Path | Rows] | Mapping[str, Rows] = (),
-    trial: Trial | None = None,
+    logs: Sequence[str | Path | Rows] | Mapping[str, Rows] = (),
+    trial: RecordedTrial | None = None,
     attention: AttentionRecord | None = None,
     comparison: Comparison | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the page to `path` and return it. What is not given is left out of the page.
 
-    `evaluations`: the agent's own first, then the references, all of the same trials. `progress`: the training logs,
+    `evaluations`: the agent's own first, then the references, all of the same trials. `logs`: the training logs,
     one a run, as `progress.csv` paths or as rows. `config`: what was run, nested as it is in the run folder.
     ValueError if the evaluations are not of the same trials.
     """
@@ -42,7 +42,7 @@ def write_report(
         _header(title, evaluations),
         _section("Adaptation to unseen tasks", _adaptation(evaluations)),
         _section("Several runs", _comparison(comparison)),
-        _section("Meta-training", _learning(progress)),
+        _section("Meta-training", _learning(logs)),
         _section("One trial, step by step", _trial(trial)),
         _section("What the policy reads", _attention(attention)),
         _section("Configuration", _config(config or {})),
@@ -123,16 +123,16 @@ def _comparison(comparison: Comparison | None) -> str:
     return _figure(svg(comparison.figure()), comparison.title) + _table(*comparison.cells()) + note
 
 
-def _learning(progress: Sequence[str | Path | Rows] | Mapping[str, Rows]) -> str:
-    runs = progress if isinstance(progress, Mapping) else _named_runs(progress)
+def _learning(logs: Sequence[str | Path | Rows] | Mapping[str, Rows]) -> str:
+    runs = logs if isinstance(logs, Mapping) else _named_runs(logs)
     if not any(runs.values()):
         return ""
     return _figure(svg(learning_figure(runs)), "Return of the training rollouts, while the policy still explores.")
 
 
-def _named_runs(progress: Sequence[str | Path | Rows]) -> dict[str, Rows]:
+def _named_runs(logs: Sequence[str | Path | Rows]) -> dict[str, Rows]:
     runs: dict[str, Rows] = {}
-    for i, log in enumerate(progress):
+    for i, log in enumerate(logs):
         name = Path(log).parent.name if isinstance(log, (str, Path)) else f"run {i + 1}"
         runs[name if name not in runs else f"{name} ({i + 1})"] = (
             read_progress(log) if isinstance(log, (str, Path)) else log
@@ -140,7 +140,7 @@ def _named_runs(progress: Sequence[str | Path | Rows]) -> dict[str, Rows]:
     return runs
 
 
-def _trial(trial: Trial | None) -> str:
+def _trial(trial: RecordedTrial | None) -> str:
     if trial is None:
         return ""
     parameters = ", ".join(f"{name} {_short(value[0])}" for name, value in trial.task.to_json().items())

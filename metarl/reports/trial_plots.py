@@ -19,13 +19,13 @@ from matplotlib.ticker import MaxNLocator
 from metarl.evaluation.formatting import shown_episodes
 from metarl.evaluation.statistics import Array
 from metarl.reports.style import GOAL, INK, MUTED, RULE, SERIES, bare, new_figure, styled
-from metarl.trials.recording import Trial
+from metarl.trials.recording import RecordedTrial
 
 PANELS = 4  # episodes drawn side by side
 
 
 @styled
-def trial_figure(trial: Trial) -> Figure:
+def trial_figure(trial: RecordedTrial) -> Figure:
     """The trial as its kind is best seen: a path per episode, pulls per arm, or strips over time."""
     family = trial.distribution
     goal = family.task_space.spaces.get("goal")
@@ -46,7 +46,7 @@ def _side(space: spaces.Space[object]) -> int | None:
     return math.isqrt(int(space.n))
 
 
-def _grid_figure(trial: Trial) -> Figure:
+def _grid_figure(trial: RecordedTrial) -> Figure:
     side = _side(trial.distribution.observation_space)
     assert side is not None
     figure, panels = _episode_panels(trial, ticks=False)
@@ -64,7 +64,7 @@ def _grid_figure(trial: Trial) -> Figure:
     return figure
 
 
-def _plane_figure(trial: Trial) -> Figure:
+def _plane_figure(trial: RecordedTrial) -> Figure:
     figure, panels = _episode_panels(trial, ticks=True)
     goal = trial.task["goal"][0].cpu().numpy()
     paths = [_positions(trial, steps) for _, steps in panels]
@@ -82,7 +82,7 @@ def _plane_figure(trial: Trial) -> Figure:
     return figure
 
 
-def _bandit_figure(trial: Trial) -> Figure:
+def _bandit_figure(trial: RecordedTrial) -> Figure:
     actions = trial.actions - getattr(trial.distribution.action_space, "start", 0)
     arms = int(getattr(trial.distribution.action_space, "n"))  # noqa: B009 - the caller has checked the space
     means = trial.task["means"][0].cpu().numpy() if "means" in trial.task.parameters else None
@@ -112,7 +112,7 @@ def _bandit_figure(trial: Trial) -> Figure:
     return figure
 
 
-def _strip_figure(trial: Trial) -> Figure:
+def _strip_figure(trial: RecordedTrial) -> Figure:
     """Observations, actions and rewards over time, one under the other."""
     figure = new_figure(7.2, 4.2)
     top, middle, bottom = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": [1.2, 1.2, 1]})
@@ -145,7 +145,7 @@ def _strip(axes: Axes, when: Array, values: Array, space: spaces.Space[object], 
         axes.plot(when, values.reshape(len(values), -1)[:, : len(SERIES)], linewidth=1.1)
 
 
-def _episode_panels(trial: Trial, ticks: bool) -> tuple[Figure, list[tuple[Axes, slice]]]:
+def _episode_panels(trial: RecordedTrial, ticks: bool) -> tuple[Figure, list[tuple[Axes, slice]]]:
     """A square panel for each of a few episodes, first and last included."""
     episodes = trial.episodes()
     shown = [episodes[i] for i in shown_episodes(len(episodes), PANELS)]
@@ -158,14 +158,14 @@ def _episode_panels(trial: Trial, ticks: bool) -> tuple[Figure, list[tuple[Axes,
     return figure, list(zip(axes, shown, strict=False))
 
 
-def _title(axes: Axes, trial: Trial, steps: slice, note: str) -> None:
+def _title(axes: Axes, trial: RecordedTrial, steps: slice, note: str) -> None:
     episode = int(trial.dones[: steps.start].sum()) + 1
     axes.set_title(f"episode {episode}", fontweight="bold", fontsize=9.5, pad=15)
     text = f"return {trial.rewards[steps].sum():.4g} · {note}"
     axes.annotate(text, (0, 1), (0, 4), "axes fraction", "offset points", color=MUTED, fontsize=7.5)
 
 
-def _positions(trial: Trial, steps: slice) -> Array:
+def _positions(trial: RecordedTrial, steps: slice) -> Array:
     """Where an episode began and where each of its actions led."""
     return np.concatenate([trial.observations[steps][:1], trial.next_observations[steps]])
 

@@ -37,7 +37,14 @@ CHECKPOINT = "checkpoint.safetensors"
 def versions() -> dict[str, str]:
     """Versions of what can change a run's numbers."""
     packages = ("metarl-toolkit", "torch", "numpy", "gymnasium", "stable-baselines3")
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
+    return {"python": platform.python_version()} | {name: _version(name) for name in packages}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # metarl itself, in a checkout that nobody installed
+        return "not installed"
 
 
 @final
@@ -53,12 +60,12 @@ class RunConfig:
     """Options given to `metarl.make`."""
     seed: int
     """The one seed of every random stream."""
-    total_steps: int
+    total_timesteps: int
     """Environment steps, summed over all environments, after which the run is complete."""
     options: Mapping[str, Any]
     """The agent's options, all of them."""
     teaching: Mapping[str, Any] = field(default_factory=dict)
-    """What the agent learns from besides the reward, as in `metarl.teaching.Teaching`; empty: not recorded."""
+    """What the agent learns from besides the reward, as in `metarl.training.teaching.Teaching`; empty: not recorded."""
     versions: Mapping[str, str] = field(default_factory=versions)
     """Versions of Python and the libraries at the start."""
     processes: int = 1
@@ -87,7 +94,7 @@ class RunConfig:
         mine, theirs = {**self.setting(), "seed": self.seed}, {**other.setting(), "seed": other.seed}
         if self.teaching and other.teaching:
             mine, theirs = mine | _flat(self.teaching, "teaching."), theirs | _flat(other.teaching, "teaching.")
-        names = [name for name in mine | theirs if name != "total_steps" and mine.get(name) != theirs.get(name)]
+        names = [name for name in mine | theirs if name != "total_timesteps" and mine.get(name) != theirs.get(name)]
         return [f"{name} {mine.get(name)!r}, not {theirs.get(name)!r}" for name in names]
 
 
@@ -96,7 +103,7 @@ class Run:
     """A run folder at `path`; `create` starts one, `open` reads one.
 
     >>> import tempfile
-    >>> config = RunConfig("rl2", "bernoulli-bandit", {"arms": 3}, seed=0, total_steps=1000, options={})
+    >>> config = RunConfig("rl2", "bernoulli-bandit", {"arms": 3}, seed=0, total_timesteps=1000, options={})
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Run.create(folder, config).path
     ...     Run.open(path).config.distribution_options
@@ -133,14 +140,14 @@ class Run:
 
     @classmethod
     def resume(cls, path: str | Path, config: RunConfig) -> "Run":
-        """The run in a folder, to go on to `config.total_steps`; ValueError if `config` is that of another run."""
+        """The run in a folder, to go on to `config.total_timesteps`; ValueError if `config` is that of another run."""
         run = cls.open(path)
         if differences := run.config.differences(config):
             raise ValueError(
                 f"{path} is another run ({'; '.join(differences)}): repeat its own command with --resume, "
                 "or choose another --run-dir"
             )
-        run.config = replace(run.config, total_steps=config.total_steps)
+        run.config = replace(run.config, total_timesteps=config.total_timesteps)
         run._write_config()
         return run
 
@@ -164,7 +171,7 @@ class Run:
             formats.append(make_output_format("tensorboard", str(self.path)))
         return Logger(str(self.path), formats)
 
-    def progress(self) -> list[dict[str, float]]:
+    def log(self) -> list[dict[str, float]]:
         """The rows of all progress files in order, each step once: what a crash undid is left out."""
         files = progress_files(self.path)
         ends = [start for start, _ in files[1:]] + [sys.maxsize]
@@ -174,7 +181,7 @@ class Run:
 
     def training_seconds(self) -> float:
         """Time spent training, over all the sessions of the run: each counts from zero."""
-        elapsed = [row["time/time_elapsed"] for row in self.progress()]
+        elapsed = [row["time/time_elapsed"] for row in self.log()]
         return sum(before for before, after in pairwise([*elapsed, 0.0]) if after < before)
 
     def _write_config(self) -> None:

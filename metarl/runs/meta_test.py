@@ -10,7 +10,7 @@ from metarl.devices import resolve_device
 from metarl.evaluation.evaluate import evaluate
 from metarl.evaluation.results import Evaluation
 from metarl.imports import import_attribute
-from metarl.registry import find, learners, suited
+from metarl.registry import applicable, find, learners
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.policies import AdaptivePolicy
 from metarl.training.agent import Agent
@@ -20,7 +20,7 @@ SLOTS = 1000  # tasks that a policy lives through side by side
 
 @final
 @dataclass(frozen=True)
-class Trials:
+class MetaTest:
     """What is measured: the tasks, the length of the trials and how an agent acts in them."""
 
     distribution: TaskDistribution
@@ -41,10 +41,16 @@ class Trials:
         """Tasks that are played side by side."""
         return min(self.num_tasks, SLOTS)
 
-    def play(self, policy: AdaptivePolicy, name: str, progress: bool = True) -> Evaluation:
+    def play(self, policy: AdaptivePolicy, name: str, progress_bar: bool = True) -> Evaluation:
         """How `policy` does in these trials."""
         return evaluate(
-            policy, self.distribution, self.num_tasks, self.num_episodes, self.seed, progress=progress, name=name
+            policy,
+            self.distribution,
+            self.num_tasks,
+            self.num_episodes,
+            self.seed,
+            progress_bar=progress_bar,
+            name=name,
         )
 
     def learner(self, name: str) -> AdaptivePolicy:
@@ -69,5 +75,5 @@ class Trials:
 
     def references(self) -> list[Evaluation]:
         """Every classical learner that suits the distribution."""
-        names = tqdm(suited(self.distribution), "references", leave=False)
-        return [self.play(self.learner(name), name, progress=False) for name in names]
+        names = tqdm(applicable(self.distribution), "references", leave=False)
+        return [self.play(self.learner(name), name, progress_bar=False) for name in names]

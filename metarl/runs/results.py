@@ -12,14 +12,14 @@ from metarl.reports.attention_plots import AttentionRecord
 from metarl.reports.page import write_report
 from metarl.reports.style import save_figure
 from metarl.runs.folder import Run
-from metarl.runs.meta_test import Trials
+from metarl.runs.meta_test import MetaTest
 from metarl.training.agent import Agent
-from metarl.training.logs import Rows, return_column
-from metarl.trials.recording import Trial, record_trial
+from metarl.training.logs import RETURN, Rows
+from metarl.trials.recording import RecordedTrial, record_trial
 from metarl.trials.trajectories import Trajectories
 
 
-def write_results(folder: Path, run: Run, trials: Trials, agent: Agent, results: Sequence[Evaluation]) -> Path:
+def write_results(folder: Path, run: Run, trials: MetaTest, agent: Agent, results: Sequence[Evaluation]) -> Path:
     """Write evaluation-SPLIT.json and .png and report.html about `results`, the agent's own first; returns the page."""
     file = folder / f"evaluation-{trials.distribution.split_name}.json"
     results[0].save(file)
@@ -31,14 +31,14 @@ def write_results(folder: Path, run: Run, trials: Trials, agent: Agent, results:
         folder / "report.html",
         title=f"{run.config.agent} on {trials.distribution.name}",
         evaluations=results,
-        progress=_learning_curve(run),
+        logs=_learning_curve(run),
         trial=trial,
         attention=attention_record(agent, trial),
         config=run.config.to_json(),
     )
 
 
-def attention_record(agent: Agent, trial: Trial) -> AttentionRecord | None:
+def attention_record(agent: Agent, trial: RecordedTrial) -> AttentionRecord | None:
     """What the agent's policy reads at each step of `trial`; None where it has no attention to show."""
     read = agent.attention_weights(_trajectory(trial, agent).context())
     return None if read is None else AttentionRecord(read[0].cpu().numpy(), trial.rewards, trial.dones)
@@ -63,15 +63,11 @@ def by_setting(folders: Sequence[str | Path], split: str) -> dict[str, list[Eval
 
 def _learning_curve(run: Run) -> dict[str, Rows]:
     """The logs of a run by its name; nothing where the agent logged no return to draw."""
-    rows = run.progress()
-    try:
-        return_column(rows)
-    except ValueError:
-        return {}
-    return {run.path.name: rows}
+    rows = run.log()
+    return {run.path.name: rows} if any(RETURN in row for row in rows) else {}
 
 
-def _trajectory(trial: Trial, agent: Agent) -> Trajectories:
+def _trajectory(trial: RecordedTrial, agent: Agent) -> Trajectories:
     """A recorded trial as a batch of one."""
     tensors = (trial.observations, trial.actions, trial.rewards, trial.dones)
     observations, actions, rewards, dones = (torch.as_tensor(values, device=agent.device)[None] for values in tensors)

@@ -41,7 +41,7 @@ def train(
             keeper = Checkpointing(run.checkpoint, interruption, seconds_between_checkpoints)
             callbacks = [keeper] if callback is None or not first else [callback, keeper]
             with contextlib.suppress(_Stop):
-                agent.learn(run.config.total_steps, callback=callbacks, progress_bar=progress_bar and first)
+                agent.learn(run.config.total_timesteps, callback=callbacks, progress_bar=progress_bar and first)
             keeper.save()
     finally:
         logger.close()

@@ -83,7 +83,7 @@ class TaskDistribution(ABC):
 
     @property
     @abstractmethod
-    def episodes(self) -> int:
+    def num_episodes(self) -> int:
         """Episodes in a trial, by the published protocol; `horizon * episodes` steps make a trial in training."""
 
     @abstractmethod

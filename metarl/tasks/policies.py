@@ -53,7 +53,7 @@ class PrivilegedPolicy(AdaptivePolicy):
     """An oracle that is told the task: a limit to measure against and a teacher, never a competitor."""
 
     @abstractmethod
-    def reveal(self, tasks: Tasks) -> None:
+    def set_tasks(self, tasks: Tasks) -> None:
         """The task of every slot, told once before the trial begins."""
 
     @abstractmethod

@@ -60,10 +60,6 @@ class PriorTasks(TaskDistribution):
     def splits_share_tasks(self) -> bool:  # type: ignore[override]
         return self.share_tasks
 
-    @property
-    def episodes(self) -> int:
-        return self.num_episodes
-
     def expert(self, num_tasks: int, device: torch.device | str = "cpu") -> "PrivilegedPolicy | None":
         return None if self.make_expert is None else self.make_expert(num_tasks, device)
 

@@ -22,6 +22,7 @@ from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
 from metarl.tasks.policies import AdaptivePolicy
 from metarl.training.checkpoints import load_checkpoint, save_checkpoint
 from metarl.training.description import _name, describe_distribution, restore_distribution
+from metarl.training.options import refuse_former_names
 from metarl.training.progress_bar import StepProgress
 from metarl.training.teaching import Teaching
 from metarl.trials.context import Context
@@ -62,7 +63,7 @@ class Agent(ABC):
     @property
     def trial_episodes(self) -> int:
         """Episodes of a trial in which what the agent was trained for shows."""
-        return self.distribution.episodes
+        return self.distribution.num_episodes
 
     @abstractmethod
     def policy(self, num_tasks: int, deterministic: bool | None = None, seed: int = 0) -> AdaptivePolicy:
@@ -72,8 +73,8 @@ class Agent(ABC):
         """
 
     @abstractmethod
-    def update(self, progress: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
-        """Collect one batch of trials and learn from it; `progress` in [0, 1) is the share of training done.
+    def train_step(self, fraction_done: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
+        """Collect one batch of trials and learn from it; `fraction_done` in [0, 1) is the share of training done.
 
         Calls `on_step` after each step of the vector environment; returns what to log.
         """
@@ -91,8 +92,8 @@ class Agent(ABC):
         """Restore `state()`; ValueError naming `source` and the difference if names or shapes differ."""
 
     @final
-    def learn(self, total_steps: int, callback: Any = None, progress_bar: bool = False) -> Self:
-        """Meta-train until `num_timesteps` reaches `total_steps`; called again after a load it goes on exactly.
+    def learn(self, total_timesteps: int, callback: Any = None, progress_bar: bool = False) -> Self:
+        """Meta-train until `num_timesteps` reaches `total_timesteps`; called again after a load it goes on exactly.
 
         `callback` is a Stable-Baselines3 callback, a list of them or a function; one that returns False stops training
         at the end of the update. Of several processes each calls what it was given, so give the first alone what
@@ -100,10 +101,10 @@ class Agent(ABC):
         ValueError if this agent cannot train in so many; MemoryError, which says what to lower, if the device is full.
         """
         self.check_processes()
-        self._start_together(total_steps)
+        self._start_together(total_timesteps)
         callbacks = self._callbacks(callback, progress_bar)
         start = time.monotonic()
-        callbacks.on_training_start({"self": self, "total_timesteps": total_steps}, {})
+        callbacks.on_training_start({"self": self, "total_timesteps": total_timesteps}, {})
         going = True
 
         def on_step(env: TaskVectorEnv) -> None:
@@ -112,10 +113,10 @@ class Agent(ABC):
             self.num_timesteps += env.num_envs * distributed.size()
             going = callbacks.on_step() and going
 
-        while going and self.num_timesteps < total_steps:
+        while going and self.num_timesteps < total_timesteps:
             callbacks.on_rollout_start()
             with out_of_memory_says(self.for_less_memory):
-                metrics = distributed.averaged_metrics(self.update(self.num_timesteps / total_steps, on_step))
+                metrics = distributed.averaged_metrics(self.train_step(self.num_timesteps / total_timesteps, on_step))
             self.updates += 1
             self._steps_at_update = self.num_timesteps
             self._log({**metrics, "time/time_elapsed": time.monotonic() - start})
@@ -163,6 +164,7 @@ class Agent(ABC):
                 f"{path} was trained on {description['distribution']['name']}, not on {distribution.name}: "
                 "their observations, actions or tasks differ"
             )
+        refuse_former_names(options, agent_class.Options)
         try:
             agent_options = agent_class.Options(**options)
         except TypeError as error:
@@ -215,10 +217,10 @@ class Agent(ABC):
             "seed": self.seed,
         }
 
-    def _start_together(self, total_steps: int) -> None:
+    def _start_together(self, total_timesteps: int) -> None:
         """All processes begin with what the first knows; ValueError if it was learned in another number of them."""
         if distributed.size() > 1:
-            distributed.check_same(json.dumps([self._settings(), total_steps], default=str))
+            distributed.check_same(json.dumps([self._settings(), total_timesteps], default=str))
             counts = torch.tensor([self.updates, self._steps_at_update, self._processes])
             first = distributed.from_first({"counts": counts, **self.state()})
             self.updates, self._steps_at_update, self._processes = first.pop("counts").tolist()
@@ -243,7 +245,7 @@ class Agent(ABC):
     def _log(self, metrics: dict[str, float]) -> None:
         for name, value in metrics.items():
             self.logger.record(name, value)
-        self.logger.record("time/updates", self.updates)
+        self.logger.record("time/iterations", self.updates)
         self.logger.record("time/total_timesteps", self.num_timesteps)
         self.logger.dump(self.num_timesteps)
 

@@ -2,13 +2,42 @@
 
 import csv
 import importlib.util
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 Rows = Sequence[Mapping[str, float]]
 
 
-RETURNS = ("rollout/episode_return", "rollout/return", "rollout/ep_rew_mean")  # names in use, the first wins
+RETURN = "rollout/ep_rew_mean"
+STEPS = "time/total_timesteps"  # says when a row was written
+
+METRICS: dict[str, str] = {  # what agents log; names of Stable-Baselines3 where it has the same
+    RETURN: "mean return of the episodes of the batch; of agents that adapt by gradient steps: after the last step",
+    "rollout/ep_rew_mean_after_N_steps": "the same after N gradient steps in the task",
+    "rollout/trial_rew_mean": "mean return of the training trials",
+    "rollout/trial_len": "steps of a training trial",
+    "train/loss": "what the outer loop minimises",
+    "train/policy_gradient_loss": "clipped surrogate; while an expert is imitated: cross-entropy to its labels",
+    "train/value_loss": "squared error of the critic, in units of the returns' deviation",
+    "train/entropy_loss": "the mean entropy of the actions, negative",
+    "train/approx_kl": "KL divergence of the policy that collected from the policy after the update",
+    "train/clip_fraction": "share of actions whose ratio PPO clips",
+    "train/clip_range": "PPO's clip range",
+    "train/explained_variance": "share of the returns' variance that the critic explains",
+    "train/std": "mean deviation of continuous actions",
+    "train/learning_rate": "step size of the optimiser",
+    "train/imitates": "1 while an expert is imitated",
+    "train/backtracks": "how often TRPO shortened its step",
+    "time/iterations": "updates so far",
+    STEPS: "environment steps so far",
+    "time/time_elapsed": "seconds of training in this process",
+}
+
+
+def is_metric(name: str) -> bool:
+    """Whether `METRICS` lists the name, where N stands for any number."""
+    return re.sub(r"_after_\d+_steps$", "_after_N_steps", name) in METRICS
 
 
 def read_progress(path: str | Path) -> list[dict[str, float]]:
@@ -20,24 +49,11 @@ def read_progress(path: str | Path) -> list[dict[str, float]]:
         ]
 
 
-def return_column(rows: Rows) -> str:
-    """The column that holds the return of the training rollouts. ValueError if there is none."""
-    names = {name for row in rows for name in row}
-    likely = sorted(name for name in names if "return" in name or "rew" in name)
-    for name in (*RETURNS, *likely):
-        if name in names:
-            return name
-    raise ValueError(f"no column of returns among {sorted(names)}")
-
-
 def _float(text: str | None) -> float | None:
     try:
         return float(text or "")
     except ValueError:
         return None
-
-
-STEPS = "time/total_timesteps"  # the column that says when a row was written, as in Stable-Baselines3
 
 
 def has_tensorboard() -> bool:

@@ -48,7 +48,7 @@ def _shifted(x: Tensor) -> Tensor:
 
 
 @final
-class LiveContext:
+class ContextTracker:
     """Remembers the last transition of B trials, and says what their next step begins with.
 
     It gives the same numbers, step by step, as `Trajectories.context` gives for whole trials.

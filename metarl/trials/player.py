@@ -13,7 +13,7 @@ from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy, Transition
 LOOK_EVERY = 32  # steps on a device that would have to be waited for; on the CPU every step is looked at
 
 
-class Moment(NamedTuple):
+class TrialStep(NamedTuple):
     """One step of B trials."""
 
     transition: Transition
@@ -25,7 +25,7 @@ class Moment(NamedTuple):
 
 def play(
     policy: AdaptivePolicy, env: TaskVectorEnv, num_episodes: int, seed: int, first_task: int = 0
-) -> Iterator[Moment]:
+) -> Iterator[TrialStep]:
     """Begin a trial in every slot and go on until each has finished `num_episodes` episodes in the task it was set.
 
     Slots that finish early play on; their later moments have `episode >= num_episodes`.
@@ -33,7 +33,7 @@ def play(
     is asked for it, and whether all trials are over, every `LOOK_EVERY` steps.
     """
     if isinstance(policy, PrivilegedPolicy):
-        policy.reveal(env.tasks)
+        policy.set_tasks(env.tasks)
     policy.begin()
     observation, _ = env.reset(seed=seed)
     episode = torch.zeros(env.num_envs, dtype=torch.int64, device=env.device)
@@ -55,7 +55,7 @@ def play(
         policy.observe(transition)
         if "changed" in info:  # slots that begin another task, and whose policy is told so
             policy.begin(info["changed"])
-        yield Moment(transition, episode, step, state, info)
+        yield TrialStep(transition, episode, step, state, info)
         observation, episode = following, episode + transition.done
         if step % every == every - 1 and bool((episode >= num_episodes).all()):
             return
@@ -65,7 +65,7 @@ def play(
 
 def trial_length(distribution: TaskDistribution, num_episodes: int | None) -> int:
     """The episodes of a trial: `num_episodes`, or the distribution's own number. ValueError if there are none."""
-    episodes = distribution.episodes if num_episodes is None else num_episodes
+    episodes = distribution.num_episodes if num_episodes is None else num_episodes
     if episodes < 1:
         raise ValueError(f"num_episodes must be at least 1, got {num_episodes}")
     return episodes

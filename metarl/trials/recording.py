@@ -11,12 +11,12 @@ from metarl import seeding
 from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.policies import AdaptivePolicy
-from metarl.trials.player import Moment, play, trial_length
+from metarl.trials.player import TrialStep, play, trial_length
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Trial:
+class RecordedTrial:
     """One task lived through step by step, for people to look at."""
 
     distribution: TaskDistribution
@@ -43,7 +43,7 @@ def record_trial(
     seed: int = 0,
     *,
     name: str | None = None,
-) -> Trial:
+) -> RecordedTrial:
     """Every step of one trial in `task` (a batch of one), played in the policy's first slot."""
     if len(task) != 1:
         raise ValueError(f"record_trial takes one task, got {len(task)}")
@@ -54,7 +54,7 @@ def record_trial(
     kept = [_first_slot(moment) for moment in moments if int(moment.episode[0]) < episodes]
     env.close()
     columns = {key: np.stack([row[key] for row in kept]) for key in kept[0] if key != "state"}
-    return Trial(
+    return RecordedTrial(
         distribution=distribution,
         policy=type(policy).__name__ if name is None else name,
         task=task,
@@ -63,7 +63,7 @@ def record_trial(
     )
 
 
-def _first_slot(moment: Moment) -> dict[str, Any]:
+def _first_slot(moment: TrialStep) -> dict[str, Any]:
     step = moment.transition
     columns = {
         "observations": step.observation,

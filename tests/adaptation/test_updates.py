@@ -6,7 +6,14 @@ from meta_gradient import TASKS, batch, directional, dot, log_prob, made, random
 from torch import Tensor, nn
 
 from metarl.adaptation.inner_loop import InnerLoop
-from metarl.adaptation.updates import FixedStep, LearnedOptimiser, StepPerLayer, StepPerParameter, Update, logarithmic
+from metarl.adaptation.updates import (
+    FixedStep,
+    InnerUpdate,
+    LearnedOptimiser,
+    StepPerLayer,
+    StepPerParameter,
+    logarithmic,
+)
 
 NAMES = ("body.weight", "body.bias", "output.weight")
 
@@ -17,7 +24,7 @@ def stacked(seed: int) -> dict[str, Tensor]:
     return {name: torch.randn(shape, generator=stream).double() for name, shape in zip(NAMES, shapes, strict=True)}
 
 
-def moved(update: Update, steps: int) -> dict[str, Tensor]:
+def moved(update: InnerUpdate, steps: int) -> dict[str, Tensor]:
     """Parameters after one update at inner step `steps` of all tasks."""
     parameters, loss = stacked(0), torch.ones(TASKS).double()
     count = torch.full((TASKS,), steps)
@@ -105,7 +112,7 @@ def test_logarithmic_has_a_gradient_at_zero() -> None:
 def test_meta_gradient_of_what_is_learned_equals_finite_differences(kind: str) -> None:
     policy = made("mlp")
     names = [name for name, _ in policy.named_parameters()]
-    update: Update
+    update: InnerUpdate
     if kind == "parameter":
         update = StepPerParameter(dict(policy.named_parameters()), 0.02)
     elif kind == "layer":

@@ -13,7 +13,7 @@ from metarl.runs.folder import Run
 from metarl.tasks.policies import AdaptivePolicy
 from metarl.training.logs import STEPS
 
-BANDIT = ["--distribution", "bernoulli-bandit", "--option", "arms=3", "pulls=4"]
+BANDIT = ["--distribution", "bernoulli-bandit", "--env-kwargs", "arms=3", "pulls=4"]
 TRAIN = ["train", "fake_agent:FakeAgent", *BANDIT, "--device", "cpu"]
 
 
@@ -30,7 +30,7 @@ def call(*arguments: str) -> int:
 
 
 def trained(name: str, *more: str) -> str:
-    assert call(*TRAIN, "--steps", "200", "--run-dir", name, *more) == 0
+    assert call(*TRAIN, "--total-timesteps", "200", "--run-dir", name, *more) == 0
     return name
 
 
@@ -55,7 +55,7 @@ def test_train_help_shows_the_options_of_the_agent(capsys: pytest.CaptureFixture
 
 
 def test_train_makes_a_run_named_after_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(*TRAIN, "--steps", "300", "--rate", "0.25", "--seed", "7") == 0
+    assert call(*TRAIN, "--total-timesteps", "300", "--rate", "0.25", "--seed", "7") == 0
     run = Run.open("runs/FakeAgent-bernoulli-bandit-arms=3-pulls=4-rate=0.25-seed=7")
     assert run.config.distribution_options == {"arms": 3, "pulls": 4}
     assert run.config.options["rate"] == 0.25
@@ -66,7 +66,7 @@ def test_train_makes_a_run_named_after_its_settings(capsys: pytest.CaptureFixtur
 def test_train_says_who_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     trained("a")
     assert "learns from reward alone\n" in capsys.readouterr().out
-    small = ["--width", "8", "--heads", "1", "--batch-steps", "100", "--steps", "100", "--device", "cpu"]
+    small = ["--width", "8", "--num-heads", "1", "--batch-steps", "100", "--total-timesteps", "100", "--device", "cpu"]
     assert call("train", "rl2", *BANDIT, *small, "--run-dir", "b") == 0
     said = "imitation of KnownBestArm in the first 30% of training, then reward; the critic is told the task"
     assert f"learns from {said}\n" in capsys.readouterr().out
@@ -77,18 +77,18 @@ def test_train_says_who_teaches(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_resume_goes_on_and_only_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
     trained("a")
-    assert call(*TRAIN, "--steps", "400", "--run-dir", "a") == 2
+    assert call(*TRAIN, "--total-timesteps", "400", "--run-dir", "a") == 2
     assert "--resume" in capsys.readouterr().err
-    assert call(*TRAIN, "--steps", "400", "--run-dir", "a", "--resume") == 0
+    assert call(*TRAIN, "--total-timesteps", "400", "--run-dir", "a", "--resume") == 0
     assert "going on at step 200" in capsys.readouterr().out
-    assert [row[STEPS] for row in Run.open("a").progress()] == [100, 200, 300, 400]
+    assert [row[STEPS] for row in Run.open("a").log()] == [100, 200, 300, 400]
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again() -> None:
     trained("a")
     Run.open("a").checkpoint.unlink()
-    assert call(*TRAIN, "--steps", "300", "--run-dir", "a", "--resume") == 0
-    assert [row[STEPS] for row in Run.open("a").progress()] == [100, 200, 300]
+    assert call(*TRAIN, "--total-timesteps", "300", "--run-dir", "a", "--resume") == 0
+    assert [row[STEPS] for row in Run.open("a").log()] == [100, 200, 300]
 
 
 def test_evaluate_writes_into_the_run_folder(capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,16 +111,16 @@ def test_evaluate_leaves_it_to_the_agent_how_to_act_unless_told(monkeypatch: pyt
         return policy(self, num_tasks, deterministic, seed)
 
     monkeypatch.setattr(FakeAgent, "policy", record)
-    for choice in ([], ["--actions", "drawn"], ["--actions", "most-likely"]):
-        assert call("evaluate", "a", "--trust", "--num-tasks", "5", "--alone", "--device", "cpu", *choice) == 0
+    for choice in ([], ["--stochastic"], ["--deterministic"]):
+        assert call("evaluate", "a", "--trust", "--num-tasks", "5", "--no-baselines", "--device", "cpu", *choice) == 0
     assert asked[::2] == [None, False, True]
     assert asked[1::2] == asked[::2]  # the trial that the report shows
 
 
 def test_evaluate_on_another_distribution_keeps_apart() -> None:
     trained("a")
-    other = ["--distribution", "bernoulli-bandit", "--option", "arms=3", "pulls=6"]
-    assert call("evaluate", "a", "--trust", *other, "--num-tasks", "5", "--alone", "--device", "cpu") == 0
+    other = ["--distribution", "bernoulli-bandit", "--env-kwargs", "arms=3", "pulls=6"]
+    assert call("evaluate", "a", "--trust", *other, "--num-tasks", "5", "--no-baselines", "--device", "cpu") == 0
     assert list(Path("a").glob("*/evaluation-test.json"))
     assert not Path("a/evaluation-test.json").exists()
 
@@ -133,7 +133,7 @@ def test_evaluate_a_classical_learner(capsys: pytest.CaptureFixture[str]) -> Non
 def test_compare_pools_the_seeds_of_a_setting(capsys: pytest.CaptureFixture[str]) -> None:
     runs = [trained("a"), trained("b", "--seed", "1"), trained("c", "--rate", "0.1")]
     for run in runs:
-        call("evaluate", run, "--trust", "--num-tasks", "10", "--alone", "--device", "cpu")
+        call("evaluate", run, "--trust", "--num-tasks", "10", "--no-baselines", "--device", "cpu")
     capsys.readouterr()
     assert call("compare", *runs) == 0
     cells = [line.split() for line in capsys.readouterr().out.splitlines()]
@@ -152,7 +152,8 @@ def test_check_passes_a_sound_family_of_the_users_own(capsys: pytest.CaptureFixt
 
 BROKEN = """
 from metarl.engines.gym_tasks import GymTasks
-same = GymTasks("same-v1", make="CartPole-v1", parameters={"length": (0, 1)}, apply=lambda env, task: None, steps=5)
+same = GymTasks("same-v1", make="CartPole-v1", parameters={"length": (0, 1)}, apply=lambda env, task: None,
+    max_episode_steps=5)
 """
 
 
@@ -167,11 +168,14 @@ def test_check_finds_a_family_whose_tasks_are_all_the_same(tmp_path: Path, capsy
 MISTAKES = {
     "unknown agent": (["train", "rl3", *BANDIT], "did you mean 'rl2'"),
     "unknown distribution": (["train", "rl2", "--distribution", "grid"], "Known: bernoulli-bandit"),
-    "unknown option": (["train", "rl2", "--distribution", "dark-room", "--option", "rooms=2"], "rooms"),
-    "nested option": (["train", "rl2", "--distribution", "dark-room", "--option", 'rooms={"a": 1}'], "flat list"),
-    "option without value": (["train", "rl2", "--distribution", "dark-room", "--option", "rooms"], "name=value"),
-    "impossible option": (["train", "rl2", "--distribution", "bernoulli-bandit", "--option", "arms=1"], "arms >= 2"),
-    "no steps": ([*TRAIN, "--steps", "0"], "--steps must be at least 1"),
+    "unknown option": (["train", "rl2", "--distribution", "dark-room", "--env-kwargs", "rooms=2"], "rooms"),
+    "nested option": (["train", "rl2", "--distribution", "dark-room", "--env-kwargs", 'rooms={"a": 1}'], "flat list"),
+    "option without value": (["train", "rl2", "--distribution", "dark-room", "--env-kwargs", "rooms"], "name=value"),
+    "impossible option": (
+        ["train", "rl2", "--distribution", "bernoulli-bandit", "--env-kwargs", "arms=1"],
+        "arms >= 2",
+    ),
+    "no steps": ([*TRAIN, "--total-timesteps", "0"], "--total-timesteps must be at least 1"),
     "missing module": (["train", "no_such_module:Agent", *BANDIT], "no_such_module"),
     "nothing to resume": ([*TRAIN, "--run-dir", "nowhere", "--resume"], "not a run folder"),
     "unknown learner": (["evaluate", "thompson", *BANDIT], "thompson-sampling"),
@@ -214,7 +218,7 @@ def test_runs_that_were_not_evaluated_say_how(capsys: pytest.CaptureFixture[str]
 
 def test_an_agent_for_other_actions_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     trained("a")
-    other = ["--distribution", "bernoulli-bandit", "--option", "arms=9"]
+    other = ["--distribution", "bernoulli-bandit", "--env-kwargs", "arms=9"]
     assert call("evaluate", "a", "--trust", *other, "--device", "cpu") == 2
     assert "action_space" in capsys.readouterr().err
 

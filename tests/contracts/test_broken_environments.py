@@ -9,7 +9,7 @@ from metarl.testing import check_distribution, distribution_findings
 
 
 def test_the_sound_one_passes() -> None:
-    check_distribution(family(Walk, tasks={"wind": (-1, 1), "drag": (0.1, 0.3)}))
+    check_distribution(family(Walk, parameters={"wind": (-1, 1), "drag": (0.1, 0.3)}))
 
 
 @pytest.mark.parametrize("flaw", FLAWS, ids=lambda flaw: f"{flaw.make.__name__}: {flaw.clause}")

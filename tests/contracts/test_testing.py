@@ -48,7 +48,7 @@ class Line(NativeDistribution):
         return 7
 
     @property
-    def episodes(self) -> int:
+    def num_episodes(self) -> int:
         return 3
 
     def _draw(self, num_tasks: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -60,7 +60,7 @@ class Line(NativeDistribution):
     def initial_state(self, tasks: Tasks, generator: torch.Generator) -> Tensor:
         return torch.zeros(len(tasks), 1, device=tasks.device)
 
-    def observe(self, state: Tensor, tasks: Tasks) -> Tensor:
+    def observation(self, state: Tensor, tasks: Tasks) -> Tensor:
         if self.flaw == "wide":
             return state.double()
         return state + tasks["slope"][:, None] if self.flaw == "leak" else state

@@ -11,24 +11,24 @@ from torch import Tensor
 import metarl
 from metarl.agents.classical.bandits import UCB1
 from metarl.engines.changing_tasks import ChangingTasks
-from metarl.evaluation.changes import Change, changes
+from metarl.evaluation.changes import Change, measure_changes
 from metarl.evaluation.results import Evaluation
 from metarl.seeding import generator
 from metarl.tasks.policies import AdaptivePolicy, Transition
 from metarl.testing import check_distribution
 
 BANDITS = metarl.make("bernoulli-bandit", arms=2, pulls=4)
-SURE = ChangingTasks(BANDITS, changes=(2, 4), order="aba")
+SURE = ChangingTasks(BANDITS, change_episodes=(2, 4), order="aba")
 TASKS = {"a.means": [[1.0, 0.0], [0.0, 1.0]], "b.means": [[0.0, 1.0], [0.0, 1.0]]}
 
 
 @pytest.mark.parametrize("name", ["grid-navigation", "point-navigation", "tabular-mdp"])
 def test_changing_families_keep_the_contract(name: str, device: str) -> None:
-    check_distribution(ChangingTasks(metarl.make(name), changes=(2, 3), order="aba"), device=device)
+    check_distribution(ChangingTasks(metarl.make(name), change_episodes=(2, 3), order="aba"), device=device)
 
 
 def test_a_changing_family_of_the_users_own_keeps_the_contract(user_project: Path) -> None:
-    check_distribution(ChangingTasks(metarl.make("drift_family:drift"), changes=(3,)))
+    check_distribution(ChangingTasks(metarl.make("drift_family:drift"), change_episodes=(3,)))
 
 
 def test_a_task_comes_and_goes_with_the_episodes(device: str) -> None:
@@ -43,7 +43,7 @@ def test_a_task_comes_and_goes_with_the_episodes(device: str) -> None:
 
 
 def test_slots_change_when_their_own_episodes_end() -> None:
-    family = ChangingTasks(metarl.make("point-navigation"), changes=(1,), order="ab")
+    family = ChangingTasks(metarl.make("point-navigation"), change_episodes=(1,), order="ab")
     env = family.vector_env(2)
     goals = {"a.goal": [[0.1, 0.0], [0.5, 0.0]], "b.goal": [[-0.3, 0.0], [-0.3, 0.0]]}
     env.set_tasks(family.tasks(**goals))
@@ -90,14 +90,14 @@ def test_who_is_told_does_better(recwarn: pytest.WarningsRecorder) -> None:
     family = metarl.make("bernoulli-bandit", arms=2, pulls=40)
     totals = []
     for announced in (False, True):
-        trials = ChangingTasks(family, changes=(40,), announced=announced)
+        trials = ChangingTasks(family, change_episodes=(40,), announced=announced)
         learner: Any = UCB1(family, 2000)
         result = metarl.evaluate(learner, trials, num_tasks=2000)
-        (change,) = changes(result, trials)
+        (change,) = measure_changes(result, trials)
         totals.append(result.returns[:, 40:].sum(1).mean())
         assert change.episode == 41
         assert change.kept is None
-        assert Evaluation.from_json(result.to_json()).options["family"] == "bernoulli-bandit-v1"
+        assert Evaluation.from_json(result.to_json()).options["base"] == "bernoulli-bandit-v1"
     assert totals[1] > totals[0] + 1
     assert result.returns[:, 40:].sum(1).mean() == pytest.approx(result.returns[:, :40].sum(1).mean(), abs=0.6)
 
@@ -105,13 +105,13 @@ def test_who_is_told_does_better(recwarn: pytest.WarningsRecorder) -> None:
 def test_what_a_change_cost_is_read_from_the_curve() -> None:
     curve = np.array([0.0, 5, 10, 1, 6, 9, 4, 9, 10])
     result = evaluation(np.repeat(curve[None], 4, 0))
-    first, second = changes(result, ChangingTasks(BANDITS, (3, 6), "aba"))
+    first, second = measure_changes(result, ChangingTasks(BANDITS, (3, 6), "aba"))
     assert values(first) == (4, -9, 2, None)  # 1, 6, 9: nine tenths of the way from 1 to 9 after two episodes
     assert values(second) == (7, -5, 2, 4)  # 4 instead of 0: something was kept
     flat = evaluation(np.ones((4, 9)))
-    assert [change.noticed for change in changes(flat, ChangingTasks(BANDITS, (3, 6), "aba"))] == [None, None]
+    assert [change.noticed for change in measure_changes(flat, ChangingTasks(BANDITS, (3, 6), "aba"))] == [None, None]
     with pytest.raises(ValueError, match="last change comes at episode 10"):
-        changes(result, ChangingTasks(BANDITS, (9,)))
+        measure_changes(result, ChangingTasks(BANDITS, (9,)))
 
 
 def values(change: Change) -> tuple[Any, ...]:
@@ -126,7 +126,7 @@ def evaluation(returns: np.ndarray) -> Evaluation:
 
 @pytest.mark.parametrize(("when", "order"), [((), "a"), ((2,), "aba"), ((3, 3), "aba"), ((0,), "ab")])
 def test_impossible_changes_are_refused(when: tuple[int, ...], order: str) -> None:
-    with pytest.raises(ValueError, match="changes must be rising episodes"):
+    with pytest.raises(ValueError, match="change_episodes must be rising episodes"):
         ChangingTasks(BANDITS, when, order)
     with pytest.raises(ValueError, match="narrows the family"):
         SURE.where(**{"a.means": (0, 1)})

@@ -121,7 +121,7 @@ def test_a_number_may_stay_the_same_on_another_map() -> None:
 
 
 def test_check_names_what_a_task_leaves_behind() -> None:
-    family = metarl.from_gym(Spring, tasks={"mass": (0.5, 2.0)}, steps=20)
+    family = metarl.from_gym(Spring, parameters={"mass": (0.5, 2.0)}, max_episode_steps=20)
     broken = [finding for finding in distribution_findings(family) if not finding.ok]
     assert [finding.title for finding in broken] == ["what a constructor derives follows the task"]
     assert "frequency, computed from mass" in broken[0].detail
@@ -132,7 +132,7 @@ def test_check_names_what_a_task_leaves_behind() -> None:
         spring.frequency = (spring.stiffness / spring.mass) ** 0.5
         spring.period = 6.28 / spring.frequency
 
-    check_distribution(metarl.from_gym(Spring, tasks={"mass": (0.5, 2.0)}, apply=whole, steps=20))
+    check_distribution(metarl.from_gym(Spring, parameters={"mass": (0.5, 2.0)}, apply=whole, max_episode_steps=20))
 
 
 FAMILIES: dict[str, dict[str, tuple[float, float]]] = {
@@ -148,4 +148,4 @@ FAMILIES: dict[str, dict[str, tuple[float, float]]] = {
 def test_gymnasiums_own_environments_keep_the_contract(name: str) -> None:
     if name.startswith("LunarLander"):
         pytest.importorskip("Box2D")
-    check_distribution(metarl.from_gym(name, tasks=FAMILIES[name]))
+    check_distribution(metarl.from_gym(name, parameters=FAMILIES[name]))

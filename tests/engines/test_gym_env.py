@@ -34,7 +34,7 @@ class Counted(gymnasium.Env[Any, Any]):
 
 
 def test_integers_are_counted_from_zero() -> None:
-    family = GymTasks("counted-v1", make=Counted, parameters={"nothing": (0, 1)}, steps=4)
+    family = GymTasks("counted-v1", make=Counted, parameters={"nothing": (0, 1)}, max_episode_steps=4)
     assert family.observation_space == spaces.Discrete(3)
     assert family.action_space == spaces.MultiDiscrete([2, 2])
     env = family.vector_env(2)
@@ -68,7 +68,7 @@ class Panel(gymnasium.Env[Any, Any]):
 
 
 PANELS = metarl.from_gym(
-    Panel, {"wanted": Integers(np.zeros(2), np.array([1, 2]))}, steps=4, num_episodes=2, share_tasks=True
+    Panel, {"wanted": Integers(np.zeros(2), np.array([1, 2]))}, max_episode_steps=4, num_episodes=2, share_tasks=True
 )
 
 
@@ -100,7 +100,7 @@ class Dial(gymnasium.Env[Any, Any]):
 
 
 def test_numbers_without_an_axis_become_vectors_of_one() -> None:
-    dials = metarl.from_gym(Dial, {"wanted": (-1, 1)}, steps=4, num_episodes=2)
+    dials = metarl.from_gym(Dial, {"wanted": (-1, 1)}, max_episode_steps=4, num_episodes=2)
     check_distribution(dials)
     assert dials.observation_space == dials.action_space == spaces.Box(-1, 1, (1,), np.float32)
     env = dials.vector_env(2)
@@ -118,7 +118,7 @@ class Notches(Dial):
 
 
 def test_actions_are_rounded_where_integers_are_wanted() -> None:
-    env = metarl.from_gym(Notches, {"wanted": (-1, 1)}, steps=4).env()
+    env = metarl.from_gym(Notches, {"wanted": (-1, 1)}, max_episode_steps=4).env()
     env.reset(seed=0)
     assert [env.step(np.array([action], np.float32))[0].item() for action in (0.7, -0.7, 9.0)] == [1, -1, 3]
 
@@ -129,5 +129,5 @@ def test_agents_turn_several_switches_at_once() -> None:
     )
     result = metarl.evaluate(rl2.policy(50), PANELS.split("test"), num_tasks=50)
     assert result.returns[:, 1].mean() > 7  # 8 is the best, 3.3 by chance
-    maml = MAML(PANELS, MAMLOptions(tasks=4, rollouts=4), seed=0, device="cpu").learn(400)
+    maml = MAML(PANELS, MAMLOptions(meta_batch_size=4, rollouts_per_task=4), seed=0, device="cpu").learn(400)
     assert np.isfinite(metarl.evaluate(maml.policy(4), PANELS, num_tasks=4, num_episodes=8).returns).all()

@@ -130,10 +130,10 @@ def test_without_ood_ranges_there_is_no_such_split(fragile: GymTasks) -> None:
 
 @pytest.mark.parametrize(("steps", "horizon"), [(None, 200), (50, 50), (300, 300)])
 def test_the_horizon_is_the_time_limit_unless_given(steps: int | None, horizon: int) -> None:
-    env = dataclasses.replace(PENDULUM, steps=steps).env()
+    env = dataclasses.replace(PENDULUM, max_episode_steps=steps).env()
     env.reset(seed=0)
     length = next(t for t in range(1, 400) if env.step(np.zeros(1))[3])
-    assert length == horizon == dataclasses.replace(PENDULUM, steps=steps).horizon
+    assert length == horizon == dataclasses.replace(PENDULUM, max_episode_steps=steps).horizon
 
 
 def test_the_time_limit_of_a_wrapper_is_the_horizon() -> None:
@@ -162,10 +162,10 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"make": lambda: Spoken()}, "observation space must be Box, Discrete or MultiDiscrete, or Dict"),
     ({"make": "Pendulm-v1"}, "pendulum-physics-v1: the environment cannot be made: NameNotFound.*Did you mean: `Pend"),
     ({"make": lambda: dict[str, Any]()["key"]}, "the environment cannot be made: KeyError: 'key'"),
-    ({"make": lambda: Corridor(3)}, "no time limit: give steps="),
+    ({"make": lambda: Corridor(3)}, "no time limit: give max_episode_steps="),
     ({"make": lambda: Speechless()}, "observation space has no numbers in it"),
     ({"num_episodes": 0}, "num_episodes >= 1"),
-    ({"steps": 0}, "steps >= 1"),
+    ({"max_episode_steps": 0}, "max_episode_steps >= 1"),
     ({"workers": -1}, "workers >= 0"),
     ({"timeout": 0}, "timeout must be positive, or None, got 0"),
 ]
@@ -276,9 +276,12 @@ def test_a_worker_reports_what_went_wrong() -> None:
 
 
 def test_from_gym_names_the_family_after_what_varies() -> None:
-    family = metarl.from_gym("CartPole-v1", tasks={"masspole": (0.05, 0.5), "length": LogUniform(0.25, 1.5)})
+    family = metarl.from_gym("CartPole-v1", parameters={"masspole": (0.05, 0.5), "length": LogUniform(0.25, 1.5)})
     assert family.name == "cartpole-masspole-length-v1"
-    assert metarl.from_gym(Corridor, {"length": Integers(2, 5)}, apply="kwargs", steps=9).name == "corridor-length-v1"
+    assert (
+        metarl.from_gym(Corridor, {"length": Integers(2, 5)}, apply="kwargs", max_episode_steps=9).name
+        == "corridor-length-v1"
+    )
     assert metarl.from_gym("CartPole-v1", {"length": (1, 2)}, name="poles-v3").name == "poles-v3"
 
 
@@ -308,7 +311,12 @@ class Corridor(gymnasium.Env[Any, Any]):
 
 def test_a_task_may_be_the_arguments_of_the_constructor() -> None:
     family = metarl.from_gym(
-        Corridor, {"length": Integers(2, 5)}, test={"length": (6, 7)}, ood={"length": (6, 8)}, apply="kwargs", steps=9
+        Corridor,
+        {"length": Integers(2, 5)},
+        test={"length": (6, 7)},
+        ood={"length": (6, 8)},
+        apply="kwargs",
+        max_episode_steps=9,
     )
     check_distribution(family)
     assert set(family.split("test").sample(50, generator(0))["length"].tolist()) == {6, 7}
@@ -329,7 +337,9 @@ def test_a_function_may_put_another_environment_in_place() -> None:
     def build(env: Any, task: dict[str, Any]) -> Any:
         return Corridor(task["length"])
 
-    family = metarl.from_gym(functools.partial(Corridor, 3), {"length": Integers(2, 5)}, apply=build, steps=9)
+    family = metarl.from_gym(
+        functools.partial(Corridor, 3), {"length": Integers(2, 5)}, apply=build, max_episode_steps=9
+    )
     env = family.env(family.tasks(length=[4]))
     env.reset(seed=0)
     assert [env.step(1)[2] for _ in range(4)] == [False, False, False, True]
@@ -337,7 +347,7 @@ def test_a_function_may_put_another_environment_in_place() -> None:
 
 def test_tasks_whose_spaces_differ_are_refused() -> None:
     family = metarl.from_gym(
-        functools.partial(Corridor, 3), {"seen": Integers(0, 2)}, apply="kwargs", steps=9, name="seen-v1"
+        functools.partial(Corridor, 3), {"seen": Integers(0, 2)}, apply="kwargs", max_episode_steps=9, name="seen-v1"
     )
     env = family.env()
     env.reset(options={"task": {"seen": 0}})
@@ -349,21 +359,23 @@ def test_tasks_whose_spaces_differ_are_refused() -> None:
 
 def test_a_parameter_that_is_no_attribute_is_refused_with_those_that_are() -> None:
     with pytest.raises(ValueError, match=r"CartPoleEnv has no attribute mass; its numbers: .*gravity.*length"):
-        metarl.from_gym("CartPole-v1", tasks={"mass": (0.1, 1.0)})
+        metarl.from_gym("CartPole-v1", parameters={"mass": (0.1, 1.0)})
     wrong: Any = "options"
     with pytest.raises(ValueError, match="apply must be a function or one of reset_options, attributes, kwargs"):
-        metarl.from_gym("CartPole-v1", tasks={"length": (0.1, 1.0)}, apply=wrong)
+        metarl.from_gym("CartPole-v1", parameters={"length": (0.1, 1.0)}, apply=wrong)
 
 
 def test_few_tasks_must_be_kept_apart_or_declared_as_shared() -> None:
-    family = metarl.from_gym(Corridor, {"length": Integers(2, 5)}, apply="kwargs", steps=9)
+    family = metarl.from_gym(Corridor, {"length": Integers(2, 5)}, apply="kwargs", max_episode_steps=9)
     with pytest.raises(ContractError, match=r"4 of 4 test tasks are training tasks: keep values for the test split"):
         check_distribution(family)
     check_distribution(dataclasses.replace(family, share_tasks=True))
 
 
 def test_a_result_names_the_priors() -> None:
-    family = metarl.from_gym("CartPole-v1", tasks={"length": LogUniform(0.25, 1.5), "gravity": (5, 15)}, steps=5)
+    family = metarl.from_gym(
+        "CartPole-v1", parameters={"length": LogUniform(0.25, 1.5), "gravity": (5, 15)}, max_episode_steps=5
+    )
     result = metarl.evaluate(RandomLearner(family, 2), family, num_tasks=2, num_episodes=1)
     options = Evaluation.from_json(result.to_json()).options
     assert options["parameters"] == {"length": "LogUniform(low=0.25, high=1.5)", "gravity": [5, 15]}

@@ -34,11 +34,11 @@ class Marsh(gymnasium.Env[Any, Any]):
 def marshes(show_tasks: bool = True) -> GymTasks:
     return metarl.from_gym(
         lambda: SeededLevels(Marsh()),
-        tasks={"seed": Integers(0, 99)},
+        parameters={"seed": Integers(0, 99)},
         test={"seed": (100, 199)},
         apply="reset_options",
         name="marsh-v1",
-        steps=5,
+        max_episode_steps=5,
         show_tasks=show_tasks,
     )
 

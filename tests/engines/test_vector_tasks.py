@@ -50,10 +50,14 @@ def set_slopes(envs: Any, tasks: dict[str, np.ndarray]) -> None:
 
 def climbs(mode: AutoresetMode, kind: Any = SyncVectorEnv) -> VectorTasks:
     build = functools.partial(make, mode=mode, kind=kind)
-    return VectorTasks("climb-v1", build, {"slope": (0.5, 1.5)}, set_slopes, ood={"slope": (1.5, 2)}, steps=6)
+    return VectorTasks(
+        "climb-v1", build, {"slope": (0.5, 1.5)}, set_slopes, ood={"slope": (1.5, 2)}, max_episode_steps=6
+    )
 
 
-ONE_BY_ONE = metarl.from_gym(Climb, {"slope": (0.5, 1.5)}, ood={"slope": (1.5, 2)}, steps=6, name="climb-v1")
+ONE_BY_ONE = metarl.from_gym(
+    Climb, {"slope": (0.5, 1.5)}, ood={"slope": (1.5, 2)}, max_episode_steps=6, name="climb-v1"
+)
 
 
 def record(family: TaskDistribution) -> list[Tensor]:
@@ -102,7 +106,7 @@ def test_what_make_vec_makes_is_a_family_for_agents() -> None:
     family = VectorTasks("pendulum-g-v1", pendulums, {"g": (5, 15)}, set_gravity, num_episodes=1)
     assert family.horizon == 200
     assert family.observation_space.dtype == np.float32
-    agent = RL2(family, RL2Options(memory="gru", width=16, batch_steps=400, minibatches=2), device="cpu").learn(400)
+    agent = RL2(family, RL2Options(memory="gru", width=16, batch_steps=400, num_minibatches=2), device="cpu").learn(400)
     assert np.isfinite(metarl.evaluate(agent.policy(2), family, num_tasks=2).returns).all()
 
 
@@ -139,7 +143,7 @@ def own(flaw: str = "", steps: int | None = 20) -> VectorTasks:
         envs.worth = tasks["worth"]
 
     apply: Callable[..., None] = set_worth
-    return VectorTasks("own-v1", functools.partial(Own, flaw=flaw), {"worth": (0.5, 1)}, apply, steps=steps)
+    return VectorTasks("own-v1", functools.partial(Own, flaw=flaw), {"worth": (0.5, 1)}, apply, max_episode_steps=steps)
 
 
 def test_a_simulator_of_ones_own_counts_as_it_likes_and_may_reuse_its_buffer() -> None:
@@ -161,7 +165,7 @@ def test_a_simulator_of_ones_own_counts_as_it_likes_and_may_reuse_its_buffer() -
         ("mode", 20, r'own-v1: .*must say metadata\["autoreset_mode"\], one of AutoresetMode.NEXT_STEP'),
         ("mask", 20, "own-v1: .*this one reset the others, too"),
         ("axis", 20, r"own-v1: actions of Box.* have no axis: let the environments take a Box of shape \(1,\)"),
-        ("", None, "own-v1: the environments have no time limit: give steps="),
+        ("", None, "own-v1: the environments have no time limit: give max_episode_steps="),
     ],
 )
 def test_what_cannot_be_a_family_is_refused_at_once(flaw: str, steps: int | None, message: str) -> None:

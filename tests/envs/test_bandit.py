@@ -28,7 +28,7 @@ def test_arms_pay_with_their_own_probability(device: str) -> None:
 
 
 def test_a_trial_is_one_pull_per_episode() -> None:
-    assert (BANDIT.horizon, BANDIT.episodes) == (1, 7)
+    assert (BANDIT.horizon, BANDIT.num_episodes) == (1, 7)
 
 
 @pytest.mark.parametrize(("split", "high"), [("train", 1.0), ("test", 1.0), ("ood", 0.5)])

@@ -21,7 +21,7 @@ def holes(family: Any, split: str, count: int) -> torch.Tensor:
     return maps
 
 
-@pytest.mark.parametrize("options", [{}, {"size": 5, "slippery": True, "steps": 30}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"size": 5, "slippery": True, "max_episode_steps": 30}], ids=str)
 def test_the_family_keeps_the_contract(options: dict[str, Any], device: str) -> None:
     check_distribution(metarl.make("frozen-lake", **options), device=device)
 
@@ -83,6 +83,6 @@ def test_two_maps_look_alike_until_a_hole() -> None:
 
 def test_steps_are_those_of_gymnasium_unless_given() -> None:
     assert [metarl.make("frozen-lake", size=size).horizon for size in (4, 8)] == [100, 200]
-    assert metarl.make("frozen-lake", steps=12).horizon == 12
+    assert metarl.make("frozen-lake", max_episode_steps=12).horizon == 12
     with pytest.raises(ValueError, match="size of 3 to 16 tiles, got 2"):
         metarl.make("frozen-lake", size=2)

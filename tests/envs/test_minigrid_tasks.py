@@ -18,8 +18,8 @@ LEFT, RIGHT, FORWARD = range(3)
     ("name", "options"),
     [
         ("minigrid-hidden-goal", {}),
-        ("minigrid", {"steps": 20}),
-        ("minigrid", {"environment": "MiniGrid-Dynamic-Obstacles-5x5-v0", "steps": 20}),
+        ("minigrid", {"max_episode_steps": 20}),
+        ("minigrid", {"environment": "MiniGrid-Dynamic-Obstacles-5x5-v0", "max_episode_steps": 20}),
     ],
     ids=str,
 )
@@ -38,7 +38,7 @@ def play(env: Any, actions: list[int], **reset: Any) -> list[Any]:
 
 
 def test_the_goal_pays_where_the_task_says_and_is_never_seen() -> None:
-    family = metarl.make("minigrid-hidden-goal", size=5, steps=20)
+    family = metarl.make("minigrid-hidden-goal", size=5, max_episode_steps=20)
     actions = [FORWARD, FORWARD, RIGHT, FORWARD, FORWARD]
     env = family.env()
     near, far = (play(env, actions, options={"task": {"goal": goal}}) for goal in ([3, 1], [3, 3]))
@@ -50,7 +50,7 @@ def test_the_goal_pays_where_the_task_says_and_is_never_seen() -> None:
 
 
 def test_an_episode_without_the_goal_is_cut_off() -> None:
-    family = metarl.make("minigrid-hidden-goal", steps=7)
+    family = metarl.make("minigrid-hidden-goal", max_episode_steps=7)
     steps = play(family.env(family.tasks(goal=[[4, 4]])), [LEFT] * 9)
     assert len(steps) == 1 + 7
     assert steps[-1][2:] == (False, True, False)
@@ -136,7 +136,7 @@ def test_success_is_a_mission_accomplished() -> None:
 
 def test_steps_are_the_environments_own_unless_given() -> None:
     assert metarl.make("minigrid").horizon == 100
-    family = metarl.make("minigrid", steps=9)
+    family = metarl.make("minigrid", max_episode_steps=9)
     assert family.name == "minigrid-fourrooms-v0"
     assert len(play(family.env(family.tasks(seed=[3])), [LEFT] * 20)) == 1 + 9
 
@@ -145,9 +145,13 @@ def test_steps_are_the_environments_own_unless_given() -> None:
     ("name", "options", "message"),
     [
         ("minigrid", {"environment": "MiniGrid-FourRoom-v0"}, "no environment .*it has MiniGrid-FourRooms-v0, "),
-        ("minigrid", {"environment": "BabyAI-GoToRedBallGrey-v0"}, "limit of its own for each layout: give steps="),
+        (
+            "minigrid",
+            {"environment": "BabyAI-GoToRedBallGrey-v0"},
+            "limit of its own for each layout: give max_episode_steps=",
+        ),
         ("minigrid-hidden-goal", {"size": 3}, "size of at least 4"),
-        ("minigrid-hidden-goal", {"steps": 0}, "steps >= 1"),
+        ("minigrid-hidden-goal", {"max_episode_steps": 0}, "max_episode_steps >= 1"),
     ],
 )
 def test_impossible_options_are_refused(name: str, options: dict[str, Any], message: str) -> None:

@@ -25,7 +25,7 @@ def test_the_prior_has_its_moments() -> None:
 
 def test_rewards_and_successors_follow_the_task(device: str) -> None:
     """Two states, two actions: action 0 stays and pays 2 + noise, action 1 leads to state 1 in three of four cases."""
-    mdp, count = TabularMDP(states=2, actions=2, steps=3), 40_000
+    mdp, count = TabularMDP(states=2, actions=2, max_episode_steps=3), 40_000
     transitions = [[[1.0, 0.0], [0.25, 0.75]], [[0.0, 1.0], [0.0, 1.0]]]
     tasks = mdp.tasks(rewards=[[[2.0, -1.0], [0.0, 4.0]]], transitions=[transitions]).repeat(count)
     env = mdp.vector_env(count, device)

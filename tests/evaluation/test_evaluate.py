@@ -45,7 +45,7 @@ class BestArm(PrivilegedPolicy):
     def begin(self, mask: Tensor | None = None) -> None:
         pass
 
-    def reveal(self, tasks: Tasks) -> None:
+    def set_tasks(self, tasks: Tasks) -> None:
         self.best: Tensor = tasks["means"].argmax(1)
 
     def act(self, observation: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class Countdown(NativeDistribution):
         return 4
 
     @property
-    def episodes(self) -> int:
+    def num_episodes(self) -> int:
         return 3
 
     def _draw(self, num_tasks: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -97,7 +97,7 @@ class Countdown(NativeDistribution):
     def initial_state(self, tasks: Tasks, generator: torch.Generator) -> Tensor:
         return torch.zeros(len(tasks), device=tasks.device)
 
-    def observe(self, state: Tensor, tasks: Tasks) -> Tensor:
+    def observation(self, state: Tensor, tasks: Tasks) -> Tensor:
         poisoned = (state == self.broken_at) & (self.poison == "observation")
         return torch.where(poisoned, torch.nan, state)[:, None]
 
@@ -112,7 +112,7 @@ class Countdown(NativeDistribution):
         return np.full((2, 2, 3), int(state[0]), np.uint8)
 
     def optimal_return(self, num_episodes: int | None = None) -> OptimalReturn:
-        episodes = num_episodes or self.episodes
+        episodes = num_episodes or self.num_episodes
         return OptimalReturn((6.0,) * episodes, 6.0 * episodes, "bound")
 
 

@@ -82,7 +82,7 @@ def test_the_picture_draws_every_method_as_stairs_and_names_it(curves: Any) -> N
         "maml-trpo": row([4000, 8000, 12_000], [-40, -12, -4], "MAML"),
     }
     (axes,) = curves.adaptation_curves_figure(rows, -0.5, -38.3).axes
-    looks = importlib.import_module("adaptation_curves_figure").LOOKS
+    looks = importlib.import_module("experiments.figures.adaptation_curves").LOOKS
     drawn = {to_rgba(line.get_color()): line for line in axes.lines if len(line.get_xdata()) > 2}
     for name, expected in rows.items():
         line = drawn[to_rgba(looks[name].color)]

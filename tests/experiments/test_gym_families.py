@@ -23,7 +23,7 @@ def small(families: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(families, "RESULTS", tmp_path)
     monkeypatch.setattr(families, "FIGURE", tmp_path / "families.png")
-    sizes: dict[str, Any] = {"width": 8, "layers": 1, "batch_steps": 300}
+    sizes: dict[str, Any] = {"width": 8, "num_layers": 1, "batch_steps": 300}
     options = {name: replace(given, **sizes) for name, given in families.RL2_OPTIONS.items()}
     monkeypatch.setattr(families, "RL2_OPTIONS", options)
     monkeypatch.setattr(families, "PPO_OPTIONS", {"n_steps": 16, "batch_size": 64, "n_epochs": 1})

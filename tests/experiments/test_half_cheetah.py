@@ -24,11 +24,6 @@ def row(cell: str, mean: list[float]) -> dict[str, Any]:
     }
 
 
-def test_curves_are_of_single_episodes(cheetahs: Any) -> None:
-    assert cheetahs._episode_return({"rollout/trial_return": -120.0, "rollout/trial_steps": 400}) == -60
-    assert cheetahs._episode_return({"rollout/return_adapted": -70.0}) == -70
-
-
 def test_what_is_measured_is_shown_beside_the_published(
     cheetahs: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

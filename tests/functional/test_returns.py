@@ -1,6 +1,6 @@
 import torch
 
-from metarl.functional.returns import discounted_returns, gae, trial_clock
+from metarl.functional.returns import discounted_returns, gae, trial_time
 
 
 def test_discounted_returns_by_hand() -> None:
@@ -20,7 +20,7 @@ def test_every_step_may_have_a_discount_of_its_own() -> None:
 def test_an_episode_that_ends_early_counts_as_its_time_limit() -> None:
     """Trials of two episodes of at most four steps; the last trial of a row may be cut."""
     ends = torch.tensor([[0, 0, 0, 1, 0, 0, 0, 1], [0, 1, 0, 0, 0, 1, 1, 0], [0, 0, 1, 0, 1, 0, 0, 0]])
-    before, after = trial_clock(ends.bool(), 4, 8)
+    before, after = trial_time(ends.bool(), 4, 8)
     assert before.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 4, 5, 6, 7, 0, 4], [0, 1, 2, 4, 5, 0, 1, 2]]
     assert after.tolist() == [[1, 2, 3, 4, 5, 6, 7, 8], [1, 4, 5, 6, 7, 8, 4, 5], [1, 2, 4, 5, 8, 1, 2, 3]]
 

@@ -1,6 +1,6 @@
 import pytest
 
-from metarl.functional.schedules import discount_reach, factor_of_reach, growing_steps, linear_decay
+from metarl.functional.schedules import effective_horizon, gamma_of_horizon, growing_steps, linear_decay
 
 
 def test_linear_decay_rises_then_falls_to_zero() -> None:
@@ -20,13 +20,13 @@ def test_short_trials_and_no_growth_start_whole() -> None:
 
 
 def test_reach_is_the_sum_of_the_powers_of_its_factor() -> None:
-    assert sum(factor_of_reach(20) ** k for k in range(2000)) == pytest.approx(20)
-    assert factor_of_reach(0.5) == 0
+    assert sum(gamma_of_horizon(20) ** k for k in range(2000)) == pytest.approx(20)
+    assert gamma_of_horizon(0.5) == 0
 
 
 def test_a_discount_reaches_beyond_trials_of_which_there_are_many() -> None:
-    assert discount_reach(steps=15, trial_steps=60, batch_steps=25_000) == 150
-    assert discount_reach(steps=60, trial_steps=60, batch_steps=25_000) == 600
-    assert discount_reach(steps=200, trial_steps=600, batch_steps=25_000) == 100
-    assert discount_reach(steps=400, trial_steps=400, batch_steps=50_000) == 200
-    assert discount_reach(steps=60, trial_steps=60, batch_steps=2000) == 100
+    assert effective_horizon(steps=15, trial_steps=60, batch_steps=25_000) == 150
+    assert effective_horizon(steps=60, trial_steps=60, batch_steps=25_000) == 600
+    assert effective_horizon(steps=200, trial_steps=600, batch_steps=25_000) == 100
+    assert effective_horizon(steps=400, trial_steps=400, batch_steps=50_000) == 200
+    assert effective_horizon(steps=60, trial_steps=60, batch_steps=2000) == 100

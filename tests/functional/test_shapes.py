@@ -14,7 +14,7 @@ from metarl.functional.shapes import check_same_shape
 ALIKE: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, Any]]] = {
     losses.clipped_surrogate: (("log_prob", "old_log_prob", "advantage"), {"clip": 0.2}),
     losses.squared_error: (("prediction", "target"), {}),
-    losses.approximate_kl: (("log_prob", "old_log_prob"), {}),
+    losses.approx_kl: (("log_prob", "old_log_prob"), {}),
     losses.log_likelihood: (("log_prob", "advantage", "valid"), {}),
     losses.likelihood_ratio: (("log_prob", "old_log_prob", "advantage", "valid"), {}),
     losses.clipped_likelihood_ratio: (("log_prob", "old_log_prob", "advantage", "valid"), {"clip": 0.2}),

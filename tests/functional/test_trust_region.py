@@ -91,7 +91,7 @@ def test_fisher_product_through_an_inner_step_is_the_hessian_of_the_kl(kind: str
         return result
 
     def divergence(new: Sequence[Tensor]) -> Tensor:
-        return policy.head.divergence(old, new[0]).mean()
+        return policy.head.kl_divergence(old, new[0]).mean()
 
     current = outputs()
     old = current.detach()

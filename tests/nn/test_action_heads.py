@@ -15,7 +15,7 @@ def test_categorical_agrees_with_torch(device: str) -> None:
     torch.testing.assert_close(head.log_prob(logits, actions), peer.log_prob(actions - 2))  # type: ignore[no-untyped-call]
     torch.testing.assert_close(head.entropy(logits), peer.entropy())  # type: ignore[no-untyped-call]
     assert head.mode(logits).tolist() == [3, 2]
-    assert head.features(actions).tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert head.encode(actions).tolist() == [[1, 0, 0], [0, 0, 1]]
 
 
 def test_categorical_samples_follow_the_probabilities(device: str) -> None:
@@ -35,7 +35,7 @@ def test_gaussian_agrees_with_torch_and_sums_over_dimensions(device: str) -> Non
     torch.testing.assert_close(head.log_prob(parameters, actions), peer.log_prob(normalised))  # type: ignore[no-untyped-call]
     torch.testing.assert_close(head.entropy(parameters), peer.entropy())  # type: ignore[no-untyped-call]
     torch.testing.assert_close(head.mode(parameters), torch.tensor([[0.2, -2.0], [0.1, 4.0]], device=device))
-    torch.testing.assert_close(head.features(actions), normalised.clamp(-1, 1))
+    torch.testing.assert_close(head.encode(actions), normalised.clamp(-1, 1))
 
 
 def test_gaussian_samples_have_the_mean_and_deviation_of_the_parameters(device: str) -> None:
@@ -61,13 +61,13 @@ def test_divergence_agrees_with_torch_and_is_zero_only_between_equals() -> None:
     normals = [
         torch.distributions.Independent(torch.distributions.Normal(x[:, :2], x[:, 2:].exp()), 1) for x in (ours, theirs)
     ]
-    torch.testing.assert_close(head.divergence(ours, theirs), torch.distributions.kl_divergence(*normals))
-    assert head.divergence(ours, ours).item() == 0
+    torch.testing.assert_close(head.kl_divergence(ours, theirs), torch.distributions.kl_divergence(*normals))
+    assert head.kl_divergence(ours, ours).item() == 0
     logits = torch.tensor([[0.0, 1.0, -1.0], [3.0, 0.0, 0.0]])
     categories = [torch.distributions.Categorical(logits=x) for x in (logits, logits.flip(1))]
     discrete = CategoricalHead(spaces.Discrete(3))
     torch.testing.assert_close(
-        discrete.divergence(logits, logits.flip(1)), torch.distributions.kl_divergence(*categories)
+        discrete.kl_divergence(logits, logits.flip(1)), torch.distributions.kl_divergence(*categories)
     )
 
 
@@ -94,15 +94,17 @@ def test_several_choices_are_as_many_categories(device: str) -> None:
     torch.testing.assert_close(head.log_prob(parameters, actions), summed("log_prob", list(cuts[0]), choices))
     torch.testing.assert_close(head.cross_entropy(parameters, actions), -head.log_prob(parameters, actions))
     torch.testing.assert_close(head.entropy(parameters), summed("entropy", list(cuts[0])))
-    torch.testing.assert_close(head.divergence(parameters, others), summed("divergence", list(cuts[0]), list(cuts[1])))
+    torch.testing.assert_close(
+        head.kl_divergence(parameters, others), summed("kl_divergence", list(cuts[0]), list(cuts[1]))
+    )
     modes = [single.mode(part) for single, part in zip(singles, cuts[0], strict=True)]
     torch.testing.assert_close(head.mode(parameters), torch.stack(modes, -1))
-    features = torch.cat([single.features(x) for single, x in zip(singles, choices, strict=True)], -1)
-    torch.testing.assert_close(head.features(actions), features)
+    features = torch.cat([single.encode(x) for single, x in zip(singles, choices, strict=True)], -1)
+    torch.testing.assert_close(head.encode(actions), features)
 
 
 def test_choices_are_drawn_by_their_probabilities() -> None:
     head = action_head(spaces.MultiDiscrete([2, 3]))
     chances = torch.tensor([0.1, 0.9, 0.2, 0.5, 0.3])
     actions = head.sample(head(chances.log().expand(100_000, 5)), seeding.generator(0))
-    torch.testing.assert_close(head.features(actions).mean(0), chances, atol=0.006, rtol=0)
+    torch.testing.assert_close(head.encode(actions).mean(0), chances, atol=0.006, rtol=0)

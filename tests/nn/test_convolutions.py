@@ -59,7 +59,9 @@ class Lamp(gymnasium.Env[Any, Any]):
 
 
 def lamps(shape: tuple[int, ...] = (12, 16, 3), dtype: Any = np.uint8, **options: Any) -> GymTasks:
-    return metarl.from_gym(lambda: Lamp(shape, dtype), {"worth": (0.8, 1.2)}, name="lamps-v1", steps=4, **options)
+    return metarl.from_gym(
+        lambda: Lamp(shape, dtype), {"worth": (0.8, 1.2)}, name="lamps-v1", max_episode_steps=4, **options
+    )
 
 
 @pytest.mark.parametrize(
@@ -143,7 +145,7 @@ def test_stacked_parameters_see_images_as_a_loop_does() -> None:
 def test_images_have_no_running_statistics() -> None:
     encoder = ObservationEncoder(box(12, 16), 8)
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    encoder.update(torch.randint(256, (4, 5, 12, 16), dtype=torch.uint8))
+    encoder.update_statistics(torch.randint(256, (4, 5, 12, 16), dtype=torch.uint8))
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
     assert sum(isinstance(module, nn.Conv2d) for module in encoder.modules()) == 2
 
@@ -163,7 +165,10 @@ def test_a_linear_baseline_sees_a_few_cells() -> None:
 def test_rl2_learns_from_pictures() -> None:
     family = lamps(num_episodes=2)
     agent = RL2(
-        family, RL2Options(memory="gru", width=16, batch_steps=400, recall=False, critic_epochs=0), seed=0, device="cpu"
+        family,
+        RL2Options(memory="gru", width=16, batch_steps=400, episodic_retrieval=False, critic_epochs=0),
+        seed=0,
+        device="cpu",
     )
     check_agent(agent, family)
     result = metarl.evaluate(agent.learn(4_000).policy(40), family.split("test"), num_tasks=40)
@@ -172,7 +177,7 @@ def test_rl2_learns_from_pictures() -> None:
 
 def test_maml_learns_from_pictures() -> None:
     family = lamps(num_episodes=2)
-    options = MAMLOptions(tasks=5, rollouts=10, width=16, outer="ppo", learning_rate=5e-3)
+    options = MAMLOptions(meta_batch_size=5, rollouts_per_task=10, width=16, outer="ppo", learning_rate=5e-3)
     agent = MAML(family, options, seed=0, device="cpu").learn(4_000)
     result = metarl.evaluate(agent.policy(20), family.split("test"), num_tasks=20, num_episodes=12)
     assert result.returns[:, -1].mean() > 3.6

@@ -18,10 +18,10 @@ def inputs() -> tuple[torch.Tensor, ...]:
 
 def test_new_units_do_not_move_predictions() -> None:
     critic, arguments = made(torch.randn(50, 2, generator=torch.Generator().manual_seed(1))), inputs()
-    critic.update(torch.tensor([3.0, 5.0]))
+    critic.update_statistics(torch.tensor([3.0, 5.0]))
     assert (critic.mean.item(), critic.deviation.item()) == (4.0, 1.0)
     before = critic.denormalised(critic(*arguments))
-    critic.update(torch.tensor([-100.0, 300.0]))
+    critic.update_statistics(torch.tensor([-100.0, 300.0]))
     assert critic.deviation > 10
     torch.testing.assert_close(critic.denormalised(critic(*arguments)), before, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(critic.denormalised(critic.normalised(before)), before)

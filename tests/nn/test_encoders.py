@@ -13,7 +13,7 @@ def test_running_normaliser_holds_the_statistics_of_everything_seen() -> None:
     batches = [torch.randn(4, 7, 3, generator=stream) * 5 + 2, torch.randn(9, 1, 3, generator=stream) - 4]
     normaliser = RunningNormaliser((3,))
     for batch in batches:
-        normaliser.update(batch)
+        normaliser.update_statistics(batch)
     rows = torch.cat([batch.reshape(-1, 3) for batch in batches]).double()
     torch.testing.assert_close(normaliser.mean, rows.mean(0))
     torch.testing.assert_close(normaliser.square, rows.var(0, correction=0))
@@ -24,7 +24,7 @@ def test_running_normaliser_holds_the_statistics_of_everything_seen() -> None:
 
 def test_normalisation_of_a_constant_stays_finite() -> None:
     normaliser = RunningNormaliser((1,))
-    normaliser.update(torch.full((10, 1), 7.0))
+    normaliser.update_statistics(torch.full((10, 1), 7.0))
     assert normaliser(torch.tensor([[7.0]])).item() == 0
 
 
@@ -32,7 +32,7 @@ def test_reward_scale_ignores_zeros() -> None:
     scale = RewardScale()
     rewards = torch.tensor([0.0, 0.0, 300.0, -300.0, 0.0])
     assert torch.equal(scale(rewards), rewards)
-    scale.update(rewards)
+    scale.update_statistics(rewards)
     torch.testing.assert_close(scale(rewards), rewards / 300)
 
 

@@ -2,16 +2,16 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from metarl.nn.retrieval import Recall
+from metarl.nn.retrieval import Retrieval
 from metarl.trials.context import Context
 
 STATES, STEPS, WIDTH, HEADS = 6, 23, 32, 2
 
 
-def made(window: int = 1000, device: str = "cpu") -> Recall:
+def made(window: int = 1000, device: str = "cpu") -> Retrieval:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Recall(spaces.Discrete(STATES), WIDTH, HEADS, window).to(device)
+        return Retrieval(spaces.Discrete(STATES), WIDTH, HEADS, window).to(device)
 
 
 def walk(device: str = "cpu", count: int = 3) -> tuple[torch.Tensor, Context]:
@@ -30,21 +30,21 @@ def walk(device: str = "cpu", count: int = 3) -> tuple[torch.Tensor, Context]:
 @pytest.mark.parametrize("window", [4, 1000])
 @torch.no_grad()
 def test_steps_and_segments_equal_whole_trials(window: int, device: str) -> None:
-    recall, (token, context) = made(window, device), walk(device)
-    expected, _ = recall(token, context)
-    cache = recall.empty_cache(len(token))
-    steps = [recall.step(token[:, t], context[:, t], cache) for t in range(STEPS)]
+    retrieval, (token, context) = made(window, device), walk(device)
+    expected, _ = retrieval(token, context)
+    cache = retrieval.empty_cache(len(token))
+    steps = [retrieval.step(token[:, t], context[:, t], cache) for t in range(STEPS)]
     torch.testing.assert_close(torch.stack(steps, 1), expected, rtol=1e-4, atol=1e-5)
-    first, past = recall(token[:, :9], context[:, :9])
-    second, _ = recall(token[:, 9:], context[:, 9:], past)
+    first, past = retrieval(token[:, :9], context[:, :9])
+    second, _ = retrieval(token[:, 9:], context[:, 9:], past)
     torch.testing.assert_close(torch.cat([first, second], 1), expected, rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
 def test_before_training_the_transitions_that_left_this_state_are_read_most() -> None:
     """That is what makes it worth having: the lookup need not be found by reward."""
-    recall, (token, context) = made(), walk(count=8)
-    weights = recall.weights(token, context).mean(1)  # [B, T, T]
+    retrieval, (token, context) = made(), walk(count=8)
+    weights = retrieval.weights(token, context).mean(1)  # [B, T, T]
     alike = (context.observation[:, :, None] == context.previous_observation[:, None]) & (context.started[:, None] > 0)
     seen = torch.ones(STEPS, STEPS, dtype=torch.bool).tril() & (context.started[:, None] > 0)
     late = slice(10, None)
@@ -56,8 +56,8 @@ def test_before_training_the_transitions_that_left_this_state_are_read_most() ->
 @torch.no_grad()
 def test_distance_does_not_matter() -> None:
     """Two equal transitions, one long ago, are read alike."""
-    recall, (token, context) = made(), walk(count=1)
+    retrieval, (token, context) = made(), walk(count=1)
     context.observation[0, -1] = 2
     context.previous_observation[0, 3] = context.previous_observation[0, -2] = 2
-    weights = recall.weights(token, context)[0, :, -1]
+    weights = retrieval.weights(token, context)[0, :, -1]
     torch.testing.assert_close(weights[:, 3], weights[:, -2])

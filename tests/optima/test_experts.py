@@ -10,7 +10,7 @@ from metarl.agents.in_context.rl2 import RL2
 from metarl.engines.changing_tasks import ChangingTasks
 from metarl.evaluation.evaluate import evaluate
 from metarl.optima.experts import KnownBestArm, KnownGoal, KnownMDP, KnownPointGoal
-from metarl.registry import distributions, suited
+from metarl.registry import applicable, distributions
 from metarl.tasks.distribution import TaskDistribution
 
 EXPERTS = {
@@ -65,17 +65,17 @@ def test_nobody_knows_when_tasks_change() -> None:
 def test_a_family_that_only_looks_like_a_point_in_the_plane_has_no_expert() -> None:
     family = cooler()
     assert family.expert(1) is None
-    assert suited(family) == ["random"]
-    assert RL2(family, RL2Options(width=8, heads=2), device="cpu").teaching.expert is None
+    assert applicable(family) == ["random"]
+    assert RL2(family, RL2Options(width=8, num_heads=2), device="cpu").teaching.expert is None
 
 
 def test_a_plugged_in_family_names_its_expert() -> None:
     family = cooler(make_expert=Thermostat)
     for distribution in (family, family.split("test"), family.where(goal=(1.0, 2.0))):
         assert isinstance(distribution.expert(3), Thermostat)
-    assert suited(family) == ["random", "expert"]
-    assert RL2(family, RL2Options(width=8, heads=2), device="cpu").teaching.expert == "Thermostat"
+    assert applicable(family) == ["random", "expert"]
+    assert RL2(family, RL2Options(width=8, num_heads=2), device="cpu").teaching.expert == "Thermostat"
     tasks = family.tasks(goal=[[0.75], [-1.0]])
     expert = Thermostat(2)
-    expert.reveal(tasks)
+    expert.set_tasks(tasks)
     torch.testing.assert_close(expert.act(torch.zeros(2, 1)), torch.tensor([[-1.0], [1.0]]))

@@ -50,7 +50,7 @@ def expectimax(task: SearchProblem) -> float:
             best = max(best, worth)
         return float(best)
 
-    return value(task.horizon * task.episodes, task.start, frozenset(task.goals))
+    return value(task.horizon * task.num_episodes, task.start, frozenset(task.goals))
 
 
 @pytest.mark.parametrize(
@@ -131,5 +131,5 @@ def test_one_way_streets() -> None:
 
 @pytest.mark.parametrize(("goals", "horizon", "episodes"), [((), 3, 1), ((1,), 0, 1), ((1,), 3, 0)])
 def test_impossible_problems_are_refused(goals: tuple[int, ...], horizon: int, episodes: int) -> None:
-    with pytest.raises(ValueError, match="need goals, horizon >= 1 and episodes >= 1"):
+    with pytest.raises(ValueError, match="need goals, horizon >= 1 and num_episodes >= 1"):
         corridor(goals, horizon, episodes)

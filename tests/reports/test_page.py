@@ -24,7 +24,7 @@ from metarl.reports.trial_plots import trial_figure
 from metarl.tasks.distribution import OptimalReturn
 from metarl.tasks.policies import AdaptivePolicy, Transition
 from metarl.training import logs
-from metarl.trials.recording import Trial, record_trial
+from metarl.trials.recording import RecordedTrial, record_trial
 
 
 class Constant(AdaptivePolicy):
@@ -72,7 +72,7 @@ def attention(layers: int = 2, heads: int = 3, episodes: int = 3, length: int = 
     return AttentionRecord(weights, np.ones(steps), np.arange(steps) % length == length - 1)
 
 
-def grid_trial() -> Trial:
+def grid_trial() -> RecordedTrial:
     grid = metarl.make("grid-navigation")
     return record_trial(Constant(2), grid, grid.tasks(goal=[[4, 0]]), name="right & right")
 
@@ -112,12 +112,12 @@ class Outside(HTMLParser):
 def test_the_report_is_one_page_that_loads_nothing(tmp_path: Path) -> None:
     log = tmp_path / "run-a" / "progress.csv"
     log.parent.mkdir()
-    log.write_text("time/total_timesteps,rollout/return,note\n100,1.5,x\n200,,\n300,2.5,\n")
+    log.write_text("time/total_timesteps,rollout/ep_rew_mean,note\n100,1.5,x\n200,,\n300,2.5,\n")
     page = write_report(
         tmp_path / "report.html",
         title="A <b>bold</b> title",
         evaluations=[evaluation("<script>alert(1)</script>"), evaluation("random", 0.2)],
-        progress=[log],
+        logs=[log],
         trial=grid_trial(),
         attention=attention(),
         comparison=compare([evaluation("ours", seed=0), evaluation("ours", seed=1), evaluation("random", 0.2)]),
@@ -206,13 +206,13 @@ def test_policies_that_were_told_the_task_are_drawn_apart() -> None:
 
 def test_episodes_are_drawn_since_trials_get_longer() -> None:
     rows = [
-        {"time/total_timesteps": 100.0 * i, "rollout/trial_return": 6.0 * i, "rollout/episode_return": 3.0}
+        {"time/total_timesteps": 100.0 * i, "rollout/trial_rew_mean": 6.0 * i, "rollout/ep_rew_mean": 3.0}
         for i in (1, 2, 4)
     ]
     figure = learning_plots.learning_figure({"run": rows})
     assert np.asarray(figure.axes[0].lines[0].get_ydata()).tolist() == [3, 3, 3]
-    assert "episode return" in texts(figure)
-    assert "trial return" in texts(learning_plots.learning_figure({"run": rows}, "rollout/trial_return"))
+    assert "return of an episode" in texts(figure)
+    assert "trial rew mean" in texts(learning_plots.learning_figure({"run": rows}, "rollout/trial_rew_mean"))
 
 
 def test_labels_at_line_ends_keep_their_distance() -> None:
@@ -237,8 +237,6 @@ def test_learning_figure_finds_the_return(tmp_path: Path) -> None:
         8,
         7,
     ]
-    with pytest.raises(ValueError, match="no column of returns"):
-        logs.return_column([{"time/total_timesteps": 1.0}])
     with pytest.raises(ValueError, match="no run logged 'x'"):
         learning_plots.learning_figure({"run": rows}, "x")
 

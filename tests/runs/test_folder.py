@@ -1,6 +1,7 @@
 """Run folders: nothing overwritten, no row lost or doubled, and a resumed run ends as if it had never stopped."""
 
 import errno
+import importlib.metadata
 import json
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +16,12 @@ from stable_baselines3.common.callbacks import BaseCallback
 import metarl
 from metarl.agents.in_context.options import RL2Options
 from metarl.agents.in_context.rl2 import RL2
-from metarl.runs.folder import Run, RunConfig
+from metarl.runs.folder import Run, RunConfig, versions
 from metarl.runs.training_loop import train
 from metarl.training.logs import STEPS
 
 CONFIG = RunConfig(
-    "rl2", "bernoulli-bandit", {"arms": 3}, seed=1, total_steps=500, options={"rate": 0.1, "net": {"width": 8}}
+    "rl2", "bernoulli-bandit", {"arms": 3}, seed=1, total_timesteps=500, options={"rate": 0.1, "net": {"width": 8}}
 )
 
 
@@ -85,8 +86,8 @@ def test_a_run_that_does_not_say_who_taught_it_goes_on(tmp_path: Path) -> None:
 
 def test_a_resumed_run_may_go_further(tmp_path: Path) -> None:
     Run.create(tmp_path, CONFIG)
-    Run.resume(tmp_path, replace(CONFIG, total_steps=900, versions={"torch": "another"}))
-    assert Run.open(tmp_path).config == replace(CONFIG, total_steps=900)
+    Run.resume(tmp_path, replace(CONFIG, total_timesteps=900, versions={"torch": "another"}))
+    assert Run.open(tmp_path).config == replace(CONFIG, total_timesteps=900)
 
 
 def test_settings_are_equal_when_their_json_is() -> None:
@@ -98,7 +99,7 @@ def test_rows_are_neither_lost_nor_doubled_after_a_crash(tmp_path: Path) -> None
     write_rows(run, 0, 100, 200, 300)  # killed here, its last checkpoint at 200
     write_rows(run, 200, 300, 400)  # killed again
     write_rows(run, 200, 300, 400, 500)
-    rows = run.progress()
+    rows = run.log()
     assert [row[STEPS] for row in rows] == [100, 200, 300, 400, 500]
     assert [row["train/loss"] for row in rows] == pytest.approx([100, 200, 300.2, 400.2, 500.2])
     assert [row.get("train/late") for row in rows] == [None, None, 1, 1, 1]
@@ -109,7 +110,7 @@ def test_going_back_to_an_older_checkpoint_drops_what_came_after(tmp_path: Path)
     write_rows(run, 0, 100, 200)
     write_rows(run, 200, 300, 400)
     write_rows(run, 100, 200, 300)
-    assert [row[STEPS] for row in run.progress()] == [100, 200, 300]
+    assert [row[STEPS] for row in run.log()] == [100, 200, 300]
 
 
 def test_a_torn_last_row_is_ignored(tmp_path: Path) -> None:
@@ -117,17 +118,29 @@ def test_a_torn_last_row_is_ignored(tmp_path: Path) -> None:
     write_rows(run, 0, 100, 200)
     file = tmp_path / "progress.csv"
     file.write_text(file.read_text() + "30")
-    assert [row[STEPS] for row in run.progress()] == [100, 200]
+    assert [row[STEPS] for row in run.log()] == [100, 200]
 
 
 def test_a_new_run_has_no_rows(tmp_path: Path) -> None:
-    assert Run.create(tmp_path, CONFIG).progress() == []
+    assert Run.create(tmp_path, CONFIG).log() == []
 
 
 def test_config_names_the_versions(tmp_path: Path) -> None:
     Run.create(tmp_path, CONFIG)
     versions = json.loads((tmp_path / "config.json").read_text())["versions"]
     assert {"python", "torch", "metarl-toolkit"} <= versions.keys()
+
+
+def test_a_checkout_that_is_not_installed_has_runs_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = importlib.metadata.version
+
+    def version(package: str) -> str:
+        if package == "metarl-toolkit":
+            raise importlib.metadata.PackageNotFoundError(package)
+        return known(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert versions() == {**CONFIG.versions, "metarl-toolkit": "not installed"}
 
 
 def test_a_folder_that_cannot_be_written_is_an_oserror(tmp_path: Path) -> None:
@@ -140,8 +153,8 @@ def make_agent(fail_at: int = 0) -> FakeAgent:
     return FakeAgent(metarl.make("bernoulli-bandit", arms=3), FakeOptions(fail_at=fail_at), seed=1, device="cpu")
 
 
-def start(folder: Path, total_steps: int = 500) -> Run:
-    return Run.create(folder, replace(CONFIG, total_steps=total_steps))
+def start(folder: Path, total_timesteps: int = 500) -> Run:
+    return Run.create(folder, replace(CONFIG, total_timesteps=total_timesteps))
 
 
 class Raise(BaseCallback):
@@ -161,7 +174,7 @@ class Raise(BaseCallback):
 def test_training_leaves_logs_and_a_checkpoint(tmp_path: Path) -> None:
     agent = make_agent()
     assert train(start(tmp_path), agent, progress_bar=False) is None
-    assert [row[STEPS] for row in Run.open(tmp_path).progress()] == [100, 200, 300, 400, 500]
+    assert [row[STEPS] for row in Run.open(tmp_path).log()] == [100, 200, 300, 400, 500]
     assert torch.equal(FakeAgent.load(tmp_path / "checkpoint.safetensors").weight, agent.weight)
     assert list(tmp_path.glob("events.out.tfevents*"))
 
@@ -183,7 +196,7 @@ def test_a_signal_ends_the_update_saves_and_resumes_exactly(tmp_path: Path, numb
 
 def without_times(run: Run) -> list[dict[str, float]]:
     """What was logged, but for how long it took."""
-    return [{name: value for name, value in row.items() if name != "time/time_elapsed"} for row in run.progress()]
+    return [{name: value for name, value in row.items() if name != "time/time_elapsed"} for row in run.log()]
 
 
 def test_a_second_interrupt_stops_at_once_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
@@ -229,7 +242,7 @@ def test_without_tensorboard_there_are_still_curves(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("metarl.runs.folder.has_tensorboard", lambda: False)
     run = start(tmp_path)
     train(run, make_agent(), progress_bar=False)
-    assert len(run.progress()) == 5
+    assert len(run.log()) == 5
     assert not list(tmp_path.glob("events*"))
 
 

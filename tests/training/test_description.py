@@ -70,7 +70,7 @@ def test_options_come_back_tuples_too_and_a_users_own_family_needs_trust(
 
 
 def test_families_that_are_built_ask_for_the_object(user_project: Path) -> None:
-    wrapped = ChangingTasks(metarl.make("bernoulli-bandit"), changes=(2,))
+    wrapped = ChangingTasks(metarl.make("bernoulli-bandit"), change_episodes=(2,))
     for family in (wrapped, metarl.make("frozen-lake"), metarl.make("drift_family:drift")):
         with pytest.raises(
             ValueError, match=f"{family.name} cannot be made again from a checkpoint: give it as the arg"

@@ -24,12 +24,19 @@ FAMILIES = ("bernoulli-bandit", "tabular-mdp", "grid-navigation", "dark-room", "
 
 
 def rl2(far: str, memory: Memory = "gru", family: str = "bernoulli-bandit", **options: Any) -> RL2:
-    small: dict[str, Any] = {"width": 8, "layers": 1, "heads": 1, "batch_steps": 40, "minibatches": 2, "epochs": 1}
+    small: dict[str, Any] = {
+        "width": 8,
+        "num_layers": 1,
+        "num_heads": 1,
+        "batch_steps": 40,
+        "num_minibatches": 2,
+        "n_epochs": 1,
+    }
     return RL2(metarl.make(family), RL2Options(memory=memory, **{**small, **options}), device=far)
 
 
 def maml(far: str, family: str = "point-navigation", **options: Any) -> MAML:
-    small: dict[str, Any] = {"width": 8, "tasks": 2, "rollouts": 2}
+    small: dict[str, Any] = {"width": 8, "meta_batch_size": 2, "rollouts_per_task": 2}
     return MAML(metarl.make(family), MAMLOptions(**{**small, **options}), device=far)
 
 
@@ -55,8 +62,8 @@ def test_a_rollout_of_rl2_asks_nothing_on_the_way(memory: Memory, family: str, f
 
 
 def test_an_expert_asks_nothing_on_the_way(far: str) -> None:
-    agent = rl2(far, family="grid-navigation", imitation=1.0)
-    counted = asked_in(lambda: agent.update(0.0, lambda env: None))
+    agent = rl2(far, family="grid-navigation", imitation_fraction=1.0)
+    counted = asked_in(lambda: agent.train_step(0.0, lambda env: None))
     assert max(counted.values()) < agent.distribution.horizon
 
 
@@ -69,9 +76,9 @@ def test_rollouts_of_maml_ask_nothing_on_the_way(network: str, far: str) -> None
 
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_an_update_of_rl2_asks_a_handful_however_many_steps_it_takes(memory: Memory, far: str) -> None:
-    few, many = rl2(far, memory), rl2(far, memory, epochs=3, minibatches=4, critic_epochs=2)
-    few.update(0.0, lambda env: None)  # constants of the family reach the device once
-    counted = [asked_in(lambda agent=agent: agent.update(0.5, lambda env: None)) for agent in (few, many)]  # type: ignore[misc]
+    few, many = rl2(far, memory), rl2(far, memory, n_epochs=3, num_minibatches=4, critic_epochs=2)
+    few.train_step(0.0, lambda env: None)  # constants of the family reach the device once
+    counted = [asked_in(lambda agent=agent: agent.train_step(0.5, lambda env: None)) for agent in (few, many)]  # type: ignore[misc]
     assert counted[0].total() == counted[1].total()
     assert counted[0].total() <= 20
 
@@ -80,15 +87,15 @@ def test_an_update_of_rl2_asks_a_handful_however_many_steps_it_takes(memory: Mem
 def test_evaluation_of_rl2_asks_every_so_many_steps(memory: Memory, far: str) -> None:
     agent = rl2(far, memory, "grid-navigation")
     counted = asked_in(lambda: evaluate(agent.policy(3), agent.distribution, 3))
-    steps = agent.distribution.episodes * agent.distribution.horizon
-    in_play = sum(count for (_, line), count in counted.items() if line.startswith("play.py"))
+    steps = agent.distribution.num_episodes * agent.distribution.horizon
+    in_play = sum(count for (_, line), count in counted.items() if line.startswith("player.py"))
     assert in_play == 2 * (steps // LOOK_EVERY) + 1
     assert counted.total() - in_play <= 12
 
 
 @pytest.mark.parametrize("network", ["feed-forward", "attention"])
 def test_evaluation_of_maml_asks_where_a_task_may_be_through_its_episodes(network: str, far: str) -> None:
-    agent = maml(far, "tabular-mdp", rollouts=10, network=network, inner_steps=1)
+    agent = maml(far, "tabular-mdp", rollouts_per_task=10, network=network, inner_steps=1)
     counted = asked_in(lambda: evaluate(agent.policy(2), agent.distribution, 2, num_episodes=20))
     steps = 20 * agent.distribution.horizon
     assert counted.total() <= 0.4 * steps

@@ -42,12 +42,12 @@ class Drift(gymnasium.Env[Any, Any]):
         return observation, reward, bool(abs(self.x[0]) > 3), False, {"is_success": bool(abs(self.x[0]) < 0.5)}
 
 
-drift = GymTasks("drift-v1", make=Drift, parameters={"drift": (-1, 1)}, ood={"drift": (1, 2)}, steps=6)
+drift = GymTasks("drift-v1", make=Drift, parameters={"drift": (-1, 1)}, ood={"drift": (1, 2)}, max_episode_steps=6)
 
 fragile = GymTasks(
     "fragile-v1",
     make=Drift,
     parameters={"drift": (-1, 1), "accident": spaces.Box(0, 5, (), np.int64)},
-    steps=6,
+    max_episode_steps=6,
     workers=2,
 )

@@ -9,7 +9,7 @@ import torch
 import metarl
 from metarl.agents.catalogue import AGENTS, LEARNERS
 from metarl.imports import import_attribute
-from metarl.registry import distributions, suited
+from metarl.registry import applicable, distributions
 from metarl.tasks.policies import AdaptivePolicy
 from metarl.testing import check_agent
 
@@ -33,13 +33,13 @@ def make_learner(learner: str, family: str, num_tasks: int, **options: Any) -> A
 
 
 def test_suited_learners() -> None:
-    assert {name: suited(metarl.make(name)) for name in distributions()} == {
+    assert {name: applicable(metarl.make(name)) for name in distributions()} == {
         name: ["random", *SUITED.get(name, ())] for name in distributions()
     }
 
 
 def test_exact_solution_suits_short_bandits_only() -> None:
-    long = suited(metarl.make("bernoulli-bandit", pulls=100))
+    long = applicable(metarl.make("bernoulli-bandit", pulls=100))
     assert "gittins" in long
     assert "bayes-optimal-bandit" not in long
 

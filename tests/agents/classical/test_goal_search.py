@@ -49,13 +49,13 @@ def lived(policy: AdaptivePolicy, family: metarl.TaskDistribution, tasks: metarl
     policy.begin()
     observation, _ = env.reset(seed=0)
     rewards = []
-    for _ in range(family.episodes * family.horizon):
+    for _ in range(family.num_episodes * family.horizon):
         action = policy.act(observation)
         following, reward, terminated, truncated, info = env.step(action)
         policy.observe(Transition(observation, action, reward, terminated, truncated, info["final_obs"]))
         observation = following
         rewards.append(reward.numpy())
-    return np.asarray(np.stack(rewards, 1).reshape(len(tasks), family.episodes, family.horizon).sum(-1))
+    return np.asarray(np.stack(rewards, 1).reshape(len(tasks), family.num_episodes, family.horizon).sum(-1))
 
 
 def test_visited_cells_are_never_sought_again() -> None:

@@ -29,7 +29,7 @@ def test_posterior_by_hand() -> None:
 
 @pytest.mark.parametrize("planner", PLANNERS)
 def test_much_experience_gives_the_optimum(planner: type[EpisodicPlanner]) -> None:
-    distribution = metarl.make("tabular-mdp", states=4, actions=3, steps=5)
+    distribution = metarl.make("tabular-mdp", states=4, actions=3, max_episode_steps=5)
     tasks = distribution.sample(20, seeding.generator(0))
     visits = 1e8
     belief = Belief(visits * tasks["transitions"], visits * tasks["rewards"])
@@ -48,7 +48,7 @@ def test_returns_are_those_measured_with_many_tasks(planner: type[EpisodicPlanne
 
 
 def test_plans_change_at_the_start_of_an_episode_only() -> None:
-    distribution = metarl.make("tabular-mdp", states=3, actions=2, steps=4)
+    distribution = metarl.make("tabular-mdp", states=3, actions=2, max_episode_steps=4)
     planner, env = Psrl(distribution, 50), distribution.vector_env(50)
     env.set_tasks(distribution.sample(50, seeding.generator(0)))
     planner.begin()

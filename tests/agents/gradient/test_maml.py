@@ -10,7 +10,7 @@ from torch import Tensor
 import metarl
 from metarl import seeding
 from metarl.adaptation.stacked import task_chunks
-from metarl.agents.gradient.inner_objective import Steps, first_episodes
+from metarl.agents.gradient.inner_objective import Rollouts, first_episodes
 from metarl.agents.gradient.maml import MAML
 from metarl.agents.gradient.meta_objective import MetaObjective
 from metarl.agents.gradient.meta_updates import adapted_rate
@@ -23,7 +23,7 @@ from metarl.trials.trajectories import Trajectories
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "feed-forward": {},
-    "attention": {"network": "attention", "adapts": "attention", "layers": 1},
+    "attention": {"network": "attention", "adapted_parameters": "attention", "num_layers": 1},
 }
 FAMILIES = ["bernoulli-bandit", "tabular-mdp", "point-navigation"]
 
@@ -33,14 +33,14 @@ def made(name: str = "tabular-mdp", seed: int = 3, device: str = "cpu", **option
 
 
 def small(**options: Any) -> MAMLOptions:
-    return MAMLOptions(**{"width": 8, "tasks": 3, "rollouts": 2, **options})
+    return MAMLOptions(**{"width": 8, "meta_batch_size": 3, "rollouts_per_task": 2, **options})
 
 
 def collected(agent: MAML) -> tuple[MetaObjective, list[dict[str, Tensor]]]:
     """A batch of rollouts, and the objective of its policies."""
     _, lessons, _ = agent._collect(lambda env: None)
-    returns = torch.arange(agent.options.tasks, device=agent.device).float()
-    extras = {name: getattr(agent.options, name) for name in ("every_step", "inner_kl", "credit")}
+    returns = torch.arange(agent.options.meta_batch_size, device=agent.device).float()
+    extras = {name: getattr(agent.options, name) for name in ("multi_step_loss", "inner_kl", "exploration_credit")}
     return MetaObjective(agent.inner, agent.loss, lessons, returns, **extras), lessons
 
 
@@ -48,7 +48,7 @@ def collected(agent: MAML) -> tuple[MetaObjective, list[dict[str, Tensor]]]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_log_probabilities_of_a_batch_equal_those_of_the_rollout(network: str, family: str, device: str) -> None:
     """Before and after an inner step, with every task's own parameters: step by step, and whole episodes at once."""
-    agent = made(family, device=device, inner_rates=(1.0,), **NETWORKS[network])
+    agent = made(family, device=device, inner_lr=(1.0,), **NETWORKS[network])
     _, lessons, _ = agent._collect(lambda env: None)
     assert len(lessons) == 2
     for lesson in lessons:
@@ -59,17 +59,20 @@ def test_log_probabilities_of_a_batch_equal_those_of_the_rollout(network: str, f
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name != "reptile"])
 def test_at_update_0_adapted_policies_equal_those_that_collected(name: str) -> None:
-    options = {field: getattr(RECIPES[name], field) for field in ("update", "adapts", "second_order", "inner_kl")}
+    options = {
+        field: getattr(RECIPES[name], field)
+        for field in ("inner_update", "adapted_parameters", "second_order", "inner_kl")
+    }
     objective, lessons = collected(made(inner_steps=2, **options))
     _, parameters = objective(slice(0, 3))
     torch.testing.assert_close(parameters.detach(), lessons[-1]["old_parameters"], rtol=1e-4, atol=1e-5)
-    assert objective.divergence(parameters, slice(0, 3)).abs().max() < 1e-8
+    assert objective.kl_divergence(parameters, slice(0, 3)).abs().max() < 1e-8
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("weight", [0.0, 0.5])
 def test_the_meta_gradient_of_the_objective_is_its_numerical_derivative(network: str, weight: float) -> None:
-    options = {"inner_rates": (0.05,), "inner_steps": 1 if weight else 2, "inner_kl": weight, "credit": weight}
+    options = {"inner_lr": (0.05,), "inner_steps": 1 if weight else 2, "inner_kl": weight, "exploration_credit": weight}
     agent = MAML(metarl.make("point-navigation"), small(**options, **NETWORKS[network]), device="cpu")
     stream = seeding.generator(0, "direction")
     with torch.no_grad():  # away from biases of zero, where units of ReLU and normalised tokens have kinks
@@ -108,7 +111,7 @@ def trajectories_of(trajectories: Trajectories, index: Tensor) -> Trajectories:
 
 def test_the_policy_takes_the_inner_step_of_the_training_loop() -> None:
     """Fed with the rollouts of a training batch one after the other, it arrives at the same parameters."""
-    agent = made("point-navigation", tasks=4, rollouts=3)
+    agent = made("point-navigation", meta_batch_size=4, rollouts_per_task=3)
     env = agent.distribution.vector_env(12)
     env.set_tasks(agent.distribution.sample(4, seeding.generator(0)).repeat(3))
     problem = agent._test_problem()
@@ -116,7 +119,7 @@ def test_the_policy_takes_the_inner_step_of_the_training_loop() -> None:
         start = agent.inner.begin(4)
         trajectories = collect(RolloutPolicy(problem, start, 3, seed=0), env, 100, seed=0)
         assert trajectories.dones.sum() == 12  # no episode ended early: rows are episodes
-        lesson = problem.lesson(Steps.of(trajectories, whole_episodes=False), 4)
+        lesson = problem.lesson(Rollouts.of(trajectories, whole_episodes=False), 4)
         expected = agent.inner.step(agent.loss, start, lesson)
     policy = agent.policy(4)
     for episode in range(3):
@@ -133,7 +136,7 @@ def test_the_policy_takes_the_inner_step_of_the_training_loop() -> None:
 
 
 def test_tasks_adapt_at_their_own_time_and_a_hard_reset_forgets() -> None:
-    agent = made("bernoulli-bandit", rollouts=2, inner_rates=(1.0,))  # an episode is one pull
+    agent = made("bernoulli-bandit", rollouts_per_task=2, inner_lr=(1.0,))  # an episode is one pull
     policy = agent.policy(3)
 
     def pull(reward: list[float]) -> None:
@@ -156,7 +159,7 @@ def test_tasks_adapt_at_their_own_time_and_a_hard_reset_forgets() -> None:
 
 
 def test_a_deterministic_policy_tries_until_it_has_learned() -> None:
-    agent = made("bernoulli-bandit", rollouts=5)
+    agent = made("bernoulli-bandit", rollouts_per_task=5)
     with torch.no_grad():
         agent.network.output.bias[2] = 0.1
     policy = agent.policy(200)
@@ -172,7 +175,7 @@ def test_a_deterministic_policy_tries_until_it_has_learned() -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_keeps_the_contract_and_learns_something(name: str, device: str) -> None:
     distribution = metarl.make("bernoulli-bandit", arms=3)
-    options = replace(RECIPES[name], width=8, tasks=4, rollouts=3)
+    options = replace(RECIPES[name], width=8, meta_batch_size=4, rollouts_per_task=3)
     agent = MAML(distribution, options, device=device)
     before = {name: value.clone() for name, value in agent.state().items()}
     agent.learn(48)
@@ -184,7 +187,7 @@ def test_every_recipe_keeps_the_contract_and_learns_something(name: str, device:
 
 @pytest.mark.parametrize("update", ["per-layer", "learned"])
 def test_learned_updates_are_trained(update: str) -> None:
-    agent = made(update=update, outer="ppo", inner_steps=2)
+    agent = made(inner_update=update, outer="ppo", inner_steps=2)
     before = {name: value.clone() for name, value in agent.inner.update.state_dict().items()}
     agent.learn(1)
     assert all(not torch.equal(value, before[name]) for name, value in agent.inner.update.state_dict().items())
@@ -199,7 +202,9 @@ def test_attention_maps_alone_adapt() -> None:
 def test_it_learns_to_learn_which_arm_pays() -> None:
     """Two arms, one of which always pays: 20 pulls and one step must find it in nearly every bandit."""
     bandits = metarl.make("bernoulli-bandit", arms=2, pulls=40)
-    options = MAMLOptions(width=16, tasks=40, rollouts=20, inner_rates=(2.0,), outer="ppo", learning_rate=1e-2)
+    options = MAMLOptions(
+        width=16, meta_batch_size=40, rollouts_per_task=20, inner_lr=(2.0,), outer="ppo", learning_rate=1e-2
+    )
     agent = MAML(bandits, options, device="cpu").learn(40 * 20 * 2 * 30)
     result = metarl.evaluate(agent.policy(500), bandits.split("test"), num_tasks=500, num_episodes=40, seed=1)
     before, after = result.returns[:, :20].mean(), result.returns[:, 20:].mean()
@@ -232,18 +237,21 @@ def test_rollouts_of_a_network_that_reads_its_past_are_single_episodes() -> None
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"rollouts": 0}, "rollouts must be at least 1, got 0"),
-        ({"layers": 1}, "layers must be at least 2"),
-        ({"inner_rates": ()}, "inner_rates must be positive step sizes"),
-        ({"adapts": "attention"}, "adapts=attention does not suit network=feed-forward"),
-        ({"adapts": "context", "network": "attention"}, "adapts=context does not suit network=attention"),
-        ({"clip": 0.0}, "clip must be positive"),
-        ({"credit": -1.0}, "credit must be at least 0, got -1.0"),
-        ({"test_rollouts": 0}, "test_rollouts must be at least 1, got 0"),
-        ({"test_steps": -1}, "test_steps must be at least 0, got -1"),
+        ({"rollouts_per_task": 0}, "rollouts_per_task must be an integer at least 1, got 0"),
+        ({"num_layers": 1}, "num_layers must be at least 2"),
+        ({"inner_lr": ()}, "inner_lr must be a tuple of values, each a number greater than 0"),
+        ({"adapted_parameters": "attention"}, "adapted_parameters=attention does not suit network=feed-forward"),
+        ({"adapted_parameters": "context", "network": "attention"}, "adapted_parameters=context does not suit"),
+        ({"clip_range": 0.0}, "clip_range must be a number greater than 0"),
+        ({"exploration_credit": -1.0}, "exploration_credit must be a number at least 0, got -1.0"),
+        ({"test_rollouts": 0}, "test_rollouts must be an integer at least 1 or None, got 0"),
+        ({"test_steps": -1}, "test_steps must be an integer at least 0 or None, got -1"),
         ({"outer": "guess"}, "outer must be one of trpo, ppo, policy-gradient, reptile, got 'guess'"),
-        ({"update": "guess"}, "update must be one of fixed, per-parameter, per-layer, learned, got 'guess'"),
-        ({"estimator": "guess"}, "estimator must be one of likelihood-ratio, dice, log-likelihood, got 'guess'"),
+        (
+            {"inner_update": "guess"},
+            "inner_update must be one of fixed, per-parameter, per-layer, learned, got 'guess'",
+        ),
+        ({"estimator": "guess"}, "estimator must be one of lvc, dice, reinforce, got 'guess'"),
     ],
 )
 def test_impossible_options_are_refused(wrong: dict[str, Any], message: str) -> None:

@@ -32,36 +32,36 @@ def by_hand(agent: MAML, lessons: list[dict[str, Tensor]], task: int, **terms: A
     for step, data in enumerate(before):
         log_probs, old = log_policy(agent, parameters, data), data["old_parameters"].log_softmax(-1)
         ratio = (log_probs.gather(-1, data["action"][..., None])[..., 0] - data["old_log_prob"]).exp()
-        if terms["every_step"] and step > 0:
+        if terms["multi_step_loss"] and step > 0:
             total = total - (ratio * data["outer_advantage"]).mean()
         total = total + terms["inner_kl"] / len(before) * (old.exp() * (old - log_probs)).sum(-1).mean()
-        total = total - terms["credit"] * ratio.mean() * SCORES[task]
+        total = total - terms["exploration_credit"] * ratio.mean() * SCORES[task]
         inner = -(ratio * data["advantage"]).mean()
         slopes = torch.autograd.grad(inner, list(parameters.values()), retain_graph=True)
         parameters = {name: p - RATE * s for (name, p), s in zip(parameters.items(), slopes, strict=True)}
     log_prob = log_policy(agent, parameters, after).gather(-1, after["action"][..., None])[..., 0]
     ratio, gain = (log_prob - after["old_log_prob"]).exp(), after["outer_advantage"]
-    if terms["clip"] is None:
+    if terms["clip_range"] is None:
         return total - (ratio * gain).mean()
-    low, high = 1 - terms["clip"], 1 + terms["clip"]
+    low, high = 1 - terms["clip_range"], 1 + terms["clip_range"]
     return total - torch.minimum(ratio * gain, ratio.clamp(low, high) * gain).mean()
 
 
 @pytest.mark.parametrize(
     "terms",
-    [{}, {"every_step": True}, {"clip": 0.1}, {"inner_kl": 0.3}, {"credit": 0.5}],
+    [{}, {"multi_step_loss": True}, {"clip_range": 0.1}, {"inner_kl": 0.3}, {"exploration_credit": 0.5}],
     ids=["maml", "every step", "ppo", "promp", "e-maml"],
 )
 def test_the_outer_loss_is_its_formula(terms: dict[str, Any]) -> None:
     """Two inner steps in three bandits, at parameters that have moved since the rollouts: no ratio is 1."""
-    options = MAMLOptions(width=8, tasks=TASKS, rollouts=4, inner_steps=2, inner_rates=(RATE,))
+    options = MAMLOptions(width=8, meta_batch_size=TASKS, rollouts_per_task=4, inner_steps=2, inner_lr=(RATE,))
     agent = MAML(metarl.make("bernoulli-bandit", arms=3), options, device="cpu")
     _, lessons, _ = agent._collect(lambda env: None)
     stream = metarl.seeding.generator(0)
     with torch.no_grad():
         for p in agent.network.parameters():
             p.add_(0.3 * torch.randn(p.shape, generator=stream))
-    terms = {"every_step": False, "clip": None, "inner_kl": 0.0, "credit": 0.0, **terms}
+    terms = {"multi_step_loss": False, "clip_range": None, "inner_kl": 0.0, "exploration_credit": 0.0, **terms}
     losses, _ = MetaObjective(agent.inner, agent.loss, lessons, RETURNS, **terms)(slice(0, TASKS))
     expected = torch.stack([by_hand(agent, lessons, task, **terms) for task in range(TASKS)])
     torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-5)
@@ -80,14 +80,14 @@ class Quadratic:
     def __call__(self, part: slice) -> tuple[Tensor, Tensor]:
         return (self.slope @ self.at)[None], self.at[None]
 
-    def divergence(self, parameters: Tensor, part: slice) -> Tensor:
+    def kl_divergence(self, parameters: Tensor, part: slice) -> Tensor:
         return 0.5 * (self.curvature * parameters.square()).sum(-1)
 
 
 def test_a_trust_region_step_is_the_natural_gradient_even_where_the_curvature_is_small() -> None:
     """- F^-1 g as long as the bound of the divergence allows; damping that is felt would turn it."""
     problem = Quadratic()
-    measured = trust_region(cast(MetaObjective, problem), [problem.at], max_kl=0.01, curvature_share=1.0, chunk=1)
+    measured = trust_region(cast(MetaObjective, problem), [problem.at], max_kl=0.01, fisher_fraction=1.0, chunk=1)
     natural = -problem.slope / problem.curvature
     length = (2 * 0.01 / (problem.curvature * natural.square()).sum()).sqrt() * 0.8 ** measured["train/backtracks"]
     torch.testing.assert_close(problem.at.detach(), length * natural, rtol=2e-3, atol=0.0)

@@ -23,7 +23,7 @@ FAMILIES = ["bernoulli-bandit", "tabular-mdp", "grid-navigation", "point-navigat
 
 
 def small(memory: str = "gru", **options: Any) -> RL2Options:
-    defaults = {"memory": memory, "width": 16, "heads": 2, "batch_steps": 400, "minibatches": 2, "epochs": 2}
+    defaults = {"memory": memory, "width": 16, "num_heads": 2, "batch_steps": 400, "num_minibatches": 2, "n_epochs": 2}
     defaults |= {"critic_epochs": 2, "critic_minibatches": 4}
     return RL2Options(**{**defaults, **options})
 
@@ -39,7 +39,7 @@ def test_at_update_0_log_probabilities_equal_those_of_the_rollout(
     memory: str, name: str, recall: bool, device: str
 ) -> None:
     """Through the cache or the recurrent state step by step, and in one forward over whole trials; the ratio is 1."""
-    agent = made(memory, name, device, window=12, recall=recall)
+    agent = made(memory, name, device, window=12, episodic_retrieval=recall)
     env = agent.distribution.vector_env(5, device)
     env.set_tasks(agent.distribution.sample(5, seeding.generator(0)))
     trajectories = collect(agent.policy(5, deterministic=False), env, min(40, agent.trial_steps), seed=0)
@@ -50,10 +50,10 @@ def test_at_update_0_log_probabilities_equal_those_of_the_rollout(
 
 
 def test_the_ratio_is_1_at_the_first_gradient_step_and_moves_after_it() -> None:
-    first = made(epochs=1, minibatches=1, learning_rate=1e-2).update(0.5, lambda env: None)
-    later = made(epochs=4, minibatches=2, learning_rate=1e-2).update(0.5, lambda env: None)
-    assert abs(first["train/approximate_kl"]) < 1e-7
-    assert later["train/approximate_kl"] > 1e-5
+    first = made(n_epochs=1, num_minibatches=1, learning_rate=1e-2).train_step(0.5, lambda env: None)
+    later = made(n_epochs=4, num_minibatches=2, learning_rate=1e-2).train_step(0.5, lambda env: None)
+    assert abs(first["train/approx_kl"]) < 1e-7
+    assert later["train/approx_kl"] > 1e-5
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_epochs_of_the_critics_own_move_it_alone_and_are_the_default_where_trial
     states = []
     for epochs in (0, critic_epochs):
         agent = made(critic_epochs=epochs, batch_steps=10 * trials)
-        agent.update(0.6, lambda env: None)
+        agent.train_step(0.6, lambda env: None)
         states.append(agent.state())
     assert {name.split(".")[0] for name in states[0] if not torch.equal(states[0][name], states[1][name])} == moved
 
@@ -77,14 +77,14 @@ def test_losses_that_are_not_finite_end_training_and_leave_the_weights_alone() -
         agent.critic.time.weight.fill_(torch.inf)
     before = {name: value.clone() for name, value in agent.state().items()}
     with pytest.raises(FloatingPointError, match="update 0: losses are not finite"):
-        agent.update(0.5, lambda env: None)
+        agent.train_step(0.5, lambda env: None)
     assert all(torch.equal(value, before[name]) for name, value in agent.state().items() if name.startswith("actor."))
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_gradients_of_one_segment_equal_those_of_whole_trials(memory: str) -> None:
     """Truncation at the trial's own length changes nothing; a shorter one changes only the gradient."""
-    agents = [made(memory, segment=segment) for segment in (None, 10, 4)]
+    agents = [made(memory, bptt_steps=segment) for segment in (None, 10, 4)]
     for agent in agents:
         agent.learn(400)
     states = [agent.state() for agent in agents]
@@ -114,13 +114,13 @@ def test_same_seed_same_run_and_a_killed_run_resumes_to_the_same_weights(memory:
 
 def test_training_trials_are_no_longer_than_their_episodes_lately_took(tmp_path: Path) -> None:
     """A lake's five episodes of at most 100 steps are over much earlier; those of a grid always take their 15 steps."""
-    lakes = made(name="frozen-lake", growth=0.0)
-    assert lakes.update(0.5, lambda env: None)["rollout/trial_steps"] == 500
+    lakes = made(name="frozen-lake", trial_curriculum=0.0)
+    assert lakes.train_step(0.5, lambda env: None)["rollout/trial_len"] == 500
     lakes.save(tmp_path / "lakes")
     for agent in (lakes, RL2.load(tmp_path / "lakes", "cpu", lakes.distribution)):
-        assert agent.update(0.5, lambda env: None)["rollout/trial_steps"] == 100
-    grids = made(name="grid-navigation", growth=0.0, imitation=0.0)
-    assert [grids.update(0.5, lambda env: None)["rollout/trial_steps"] for _ in range(2)] == [60, 60]
+        assert agent.train_step(0.5, lambda env: None)["rollout/trial_len"] == 100
+    grids = made(name="grid-navigation", trial_curriculum=0.0, imitation_fraction=0.0)
+    assert [grids.train_step(0.5, lambda env: None)["rollout/trial_len"] for _ in range(2)] == [60, 60]
 
 
 def test_learning_leaves_global_random_state_alone() -> None:
@@ -133,8 +133,8 @@ def test_learning_leaves_global_random_state_alone() -> None:
     ("family", "options", "expected"),
     [
         ("grid-navigation", {}, Teaching("KnownGoal", 0.3, privileged_critic=True)),
-        ("tabular-mdp", {"imitation": 1.0, "privileged_critic": False}, Teaching("KnownMDP", 1.0)),
-        ("grid-navigation", {"imitation": 0.0}, Teaching(privileged_critic=True)),
+        ("tabular-mdp", {"imitation_fraction": 1.0, "privileged_critic": False}, Teaching("KnownMDP", 1.0)),
+        ("grid-navigation", {"imitation_fraction": 0.0}, Teaching(privileged_critic=True)),
         ("frozen-lake", {"privileged_critic": False}, Teaching()),
     ],
 )
@@ -147,7 +147,11 @@ def test_an_agent_says_who_teaches_it(family: str, options: dict[str, Any], expe
 
 def test_the_log_says_when_an_expert_is_imitated() -> None:
     agent = made(name="grid-navigation")
-    assert [agent.update(progress, lambda env: None)["train/imitates"] for progress in (0.0, 0.29, 0.3)] == [1, 1, 0]
+    assert [agent.train_step(progress, lambda env: None)["train/imitates"] for progress in (0.0, 0.29, 0.3)] == [
+        1,
+        1,
+        0,
+    ]
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
@@ -203,7 +207,7 @@ def test_callbacks_and_logger_of_stable_baselines_work_unchanged(tmp_path: Path)
     agent.logger.close()
     rows = [json.loads(line) for line in (tmp_path / "progress.json").read_text().splitlines()]
     assert [row["time/total_timesteps"] for row in rows] == [400, 800, 1200, 1600]
-    assert {"rollout/trial_return", "train/entropy", "train/policy_loss"} <= rows[0].keys()
+    assert {"rollout/trial_rew_mean", "train/entropy_loss", "train/policy_gradient_loss"} <= rows[0].keys()
 
 
 def test_checkpoints_of_something_else_are_refused(tmp_path: Path) -> None:
@@ -218,14 +222,14 @@ def test_checkpoints_of_something_else_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"memory": "rnn"}, "transformer, gru or lstm"),
-        ({"width": 0}, "width must be at least 1"),
-        ({"critic_epochs": -1}, "critic_epochs must be at least 0 or None"),
-        ({"critic_minibatches": 0}, "critic_minibatches must be at least 1"),
-        ({"segment": 0}, "segment"),
+        ({"memory": "rnn"}, "one of transformer, gru, lstm"),
+        ({"width": 0}, "width must be an integer at least 1"),
+        ({"critic_epochs": -1}, "critic_epochs must be an integer at least 0 or None"),
+        ({"critic_minibatches": 0}, "critic_minibatches must be an integer at least 1"),
+        ({"bptt_steps": 0}, "bptt_steps"),
         ({"bf16": True, "memory": "gru"}, "bf16 needs memory='transformer', got 'gru'"),
         ({"learning_rate": -1.0}, "learning_rate"),
-        ({"discount": 1.5}, "discount"),
+        ({"gamma": 1.5}, "gamma"),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, Any], message: str) -> None:
@@ -240,21 +244,21 @@ def test_attention_can_be_read_for_every_step() -> None:
     context = collect(agent.policy(2, deterministic=False), env, 10, seed=0).context()
     weights = agent.attention_weights(context)
     assert weights is not None
-    assert weights.shape == (2, 1 + agent.options.layers, 2, 10, 10)
+    assert weights.shape == (2, 1 + agent.options.num_layers, 2, 10, 10)
     torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
-    assert made("gru", recall=False).attention_weights(context) is None
+    assert made("gru", episodic_retrieval=False).attention_weights(context) is None
 
 
 @pytest.mark.parametrize("segment", [None, 4])
 def test_in_bfloat16_the_ratio_at_the_first_step_is_1_to_its_precision(segment: int | None) -> None:
     """It acts in float32 and learns in bfloat16, which has 8 bits."""
-    options: dict[str, Any] = {"epochs": 1, "minibatches": 1, "learning_rate": 1e-2, "segment": segment}
+    options: dict[str, Any] = {"n_epochs": 1, "num_minibatches": 1, "learning_rate": 1e-2, "bptt_steps": segment}
     exact, rounded = agents = [made("transformer", bf16=bf16, **options) for bf16 in (False, True)]
     for agent in agents:
         torch.nn.init.normal_(agent.actor.output.weight, generator=seeding.generator(0))  # logits of order one
-    first = [agent.update(0.5, lambda env: None) for agent in agents]
-    assert first[0]["train/approximate_kl"] < 1e-7 < first[1]["train/approximate_kl"] < 1e-3
-    assert abs(first[1]["train/policy_loss"] - first[0]["train/policy_loss"]) < 1e-2
+    first = [agent.train_step(0.5, lambda env: None) for agent in agents]
+    assert first[0]["train/approx_kl"] < 1e-7 < first[1]["train/approx_kl"] < 1e-3
+    assert abs(first[1]["train/policy_gradient_loss"] - first[0]["train/policy_gradient_loss"]) < 1e-2
     states = [agent.state() for agent in (exact, rounded)]
     assert all(one.dtype == other.dtype for one, other in zip(states[0].values(), states[1].values(), strict=True))
     assert all(value.isfinite().all() for value in states[1].values())
@@ -267,7 +271,7 @@ def test_solves_a_bandit_of_two_arms(memory: str, bf16: bool) -> None:
     distribution: TaskDistribution = metarl.make("bernoulli-bandit", arms=2, pulls=6)
     optimum = distribution.optimal_return()
     assert optimum is not None
-    options = RL2Options(memory=memory, width=32, layers=1, batch_steps=6000, bf16=bf16)  # type: ignore[arg-type]
+    options = RL2Options(memory=memory, width=32, num_layers=1, batch_steps=6000, bf16=bf16)  # type: ignore[arg-type]
     agent = RL2(distribution, options, device="cpu")
     total = evaluate(agent.learn(150_000).policy(4000), distribution.split("test"), 4000).returns.sum(1)
     assert total.mean() > 3 + 0.9 * (optimum.total - 3)

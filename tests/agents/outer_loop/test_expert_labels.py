@@ -5,24 +5,24 @@ from metarl import seeding
 from metarl.agents.classical.bandits import ThompsonSampling
 from metarl.agents.in_context.options import RL2Options
 from metarl.agents.in_context.rl2 import RL2
-from metarl.agents.outer_loop.expert_labels import Supervised
+from metarl.agents.outer_loop.expert_labels import ExpertLabels
 from metarl.evaluation.evaluate import evaluate
 from metarl.trials.rollouts import collect
 
 
 def test_advice_is_the_experts_action_where_the_learner_went() -> None:
     distribution = metarl.make("grid-navigation")
-    agent = RL2(distribution, RL2Options(width=16, heads=2), device="cpu")
+    agent = RL2(distribution, RL2Options(width=16, num_heads=2), device="cpu")
     tasks = distribution.sample(50, seeding.generator(0))
     env = distribution.vector_env(50)
     env.set_tasks(tasks)
-    policy = Supervised(agent.policy(50, deterministic=False), distribution.expert(50), tasks)
+    policy = ExpertLabels(agent.policy(50, deterministic=False), distribution.expert(50), tasks)
     trajectories = collect(policy, env, 20, seed=0)
-    advice = policy.advice(temperature=0.5)
-    assert advice.shape == (50, 20, 5)
-    torch.testing.assert_close(advice.sum(-1), torch.ones(50, 20))
+    expert_labels = policy.expert_labels(temperature=0.5)
+    assert expert_labels.shape == (50, 20, 5)
+    torch.testing.assert_close(expert_labels.sum(-1), torch.ones(50, 20))
     goal = tasks["goal"][:, 0] * 5 + tasks["goal"][:, 1]
-    moved = env.distribution.successors()[trajectories.observations, advice.argmax(-1)]  # type: ignore[attr-defined]
+    moved = env.distribution.successors()[trajectories.observations, expert_labels.argmax(-1)]  # type: ignore[attr-defined]
 
     def distance(cell: torch.Tensor) -> torch.Tensor:
         away_x, away_y = cell // 5 - goal[:, None] // 5, cell % 5 - goal[:, None] % 5
@@ -36,26 +36,32 @@ def test_advice_is_the_experts_action_where_the_learner_went() -> None:
 def test_advice_is_as_soft_in_any_unit_of_reward() -> None:
     """softmax(values / (temperature * their deviation between arms)): payouts of a tenth say the same."""
     bandits = metarl.make("bernoulli-bandit", arms=3)
-    agent = RL2(bandits, RL2Options(memory="gru", width=8, heads=1), device="cpu")
-    advice = []
+    agent = RL2(bandits, RL2Options(memory="gru", width=8, num_heads=1), device="cpu")
+    expert_labels = []
     for scale in (1.0, 0.1):
         tasks = bandits.tasks(means=[[0.0, 0.5, 1.0], [0.4, 0.9, 0.1]])
         tasks = bandits.tasks(means=(scale * tasks["means"]).tolist())
-        policy = Supervised(agent.policy(2), bandits.expert(2), tasks)
+        policy = ExpertLabels(agent.policy(2), bandits.expert(2), tasks)
         policy.begin()
         policy.act(torch.zeros(2, 1))
-        advice.append(policy.advice(temperature=0.5))
+        expert_labels.append(policy.expert_labels(temperature=0.5))
     deviation = (0.5 + 0.163333**0.5) / 2  # of (0, .5, 1) and (.4, .9, .1), in the mean
     odds = torch.tensor([[0.0, 0.5, 1.0], [0.4, 0.9, 0.1]]).div(0.5 * deviation).exp()
-    torch.testing.assert_close(advice[0][:, 0], odds / odds.sum(1, keepdim=True), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(advice[1], advice[0])
+    torch.testing.assert_close(expert_labels[0][:, 0], odds / odds.sum(1, keepdim=True), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(expert_labels[1], expert_labels[0])
 
 
 def test_imitation_reaches_posterior_sampling_on_a_bandit() -> None:
     """Imitating an expert that takes only the best arm is to take each arm as often as it is the best."""
     distribution = metarl.make("bernoulli-bandit", arms=2, pulls=6)
     options = RL2Options(
-        memory="gru", width=32, layers=1, batch_steps=6000, imitation=1.0, imitation_temperature=0.02, entropy=0.0
+        memory="gru",
+        width=32,
+        num_layers=1,
+        batch_steps=6000,
+        imitation_fraction=1.0,
+        imitation_temperature=0.02,
+        ent_coef=0.0,
     )
     agent = RL2(distribution, options, device="cpu").learn(120_000)
     ours = evaluate(agent.policy(8000, deterministic=False), distribution, 8000)

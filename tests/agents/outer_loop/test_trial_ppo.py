@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import metarl
 from metarl import seeding
 from metarl.agents.in_context.policy import InContextPolicy
-from metarl.agents.outer_loop.trial_ppo import Batch, TrialPPO
+from metarl.agents.outer_loop.trial_ppo import Batch, Losses, TrialPPO
 from metarl.functional import losses
 from metarl.nn.actor import Actor
 from metarl.nn.critic import TrialCritic
@@ -27,7 +27,9 @@ def ppo(segment: int | None = None, trace: float = 1.0) -> TrialPPO:
         torch.manual_seed(0)
         actor = Actor(BANDIT.observation_space, BANDIT.action_space, None, RecurrentMemory("gru", 8, 1), 8)
         critic = TrialCritic(BANDIT.observation_space, 8, None, 8)
-    return TrialPPO(actor, critic, horizon=BANDIT.horizon, trial_steps=12, trace=trace, clip=0.2, segment=segment)
+    return TrialPPO(
+        actor, critic, horizon=BANDIT.horizon, trial_steps=12, gae_lambda=trace, clip_range=0.2, bptt_steps=segment
+    )
 
 
 def played(learner: TrialPPO) -> Trajectories:
@@ -36,8 +38,8 @@ def played(learner: TrialPPO) -> Trajectories:
     return collect(InContextPolicy(learner.actor, TRIALS, deterministic=False, seed=0), env, 6, seed=0)
 
 
-def assessed(learner: TrialPPO, advice: Tensor | None = None) -> Batch:
-    return learner.assess(played(learner), advice, 0.98, 6)[0]
+def assessed(learner: TrialPPO, expert_labels: Tensor | None = None) -> Batch:
+    return learner.prepare_batch(played(learner), expert_labels, 0.98, 6)[0]
 
 
 def gradients(learner: TrialPPO, batch: Batch, *parts: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,12 +57,12 @@ def test_an_untaught_critic_leaves_all_discounted_rewards_to_explain() -> None:
     """Before its first update the critic says zero, so with trace 1 advantage and target are both the returns."""
     learner = ppo()
     trajectories = played(learner)
-    batch, unexplained = learner.assess(trajectories, None, 0.98, 6)
+    batch, explained = learner.prepare_batch(trajectories, None, 0.98, 6)
     returns = torch.stack([trajectories.rewards[:, t:] @ 0.98 ** torch.arange(6.0 - t) for t in range(6)], 1)
     expected = (returns - returns.mean()) / returns.std(correction=0)
     torch.testing.assert_close(batch.target, expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(batch.advantage, losses.normalised(returns), atol=1e-5, rtol=1e-4)
-    assert unexplained == pytest.approx(1)
+    assert explained == pytest.approx(0, abs=1e-6)
     torch.testing.assert_close(batch.time_left, (torch.tensor([6, 5, 4, 3, 2, 1]) / 12).expand(TRIALS, 6))
 
 
@@ -68,7 +70,7 @@ def test_trials_valued_in_parts_have_the_same_values(monkeypatch: pytest.MonkeyP
     """With trace 0 the advantages are one step's surprise, so they show the values, once the critic has units."""
     whole, parted = ppo(trace=0.0), ppo(trace=0.0)
     for learner in (whole, parted):
-        learner.critic.update(torch.tensor([0.0, 10.0]))
+        learner.critic.update_statistics(torch.tensor([0.0, 10.0]))
     expected = assessed(whole)
     monkeypatch.setattr(
         "metarl.agents.outer_loop.trial_ppo.STEPS_AT_ONCE", 18
@@ -79,9 +81,10 @@ def test_trials_valued_in_parts_have_the_same_values(monkeypatch: pytest.MonkeyP
 def test_before_any_step_the_ratio_is_1() -> None:
     learner = ppo()
     batch = assessed(learner)
-    policy_loss, _, _, kl = learner.backward(batch, torch.arange(TRIALS), 0.01)
-    assert float(policy_loss) == pytest.approx(0, abs=1e-6)  # minus the mean of the advantages
-    assert float(kl) == pytest.approx(0, abs=1e-6)
+    measured = Losses(*learner.backward(batch, torch.arange(TRIALS), 0.01).tolist())
+    assert measured.policy_gradient_loss == pytest.approx(0, abs=1e-6)  # minus the mean of the advantages
+    assert measured.approx_kl == pytest.approx(0, abs=1e-6)
+    assert measured.clip_fraction == 0
 
 
 def test_what_is_lost_by_falling_is_lost() -> None:
@@ -90,7 +93,7 @@ def test_what_is_lost_by_falling_is_lost() -> None:
     terminated, never = torch.zeros(2, TRIALS, 6, dtype=torch.bool)
     terminated[0, 1] = terminated[1:, -1] = True
     trajectories = replace(played(learner), rewards=torch.ones(TRIALS, 6), terminated=terminated, truncated=never)
-    batch, _ = learner.assess(trajectories, None, 1.0, 6)
+    batch, _ = learner.prepare_batch(trajectories, None, 1.0, 6)
     torch.testing.assert_close(batch.time_left[0] * 6, torch.tensor([6.0, 5.0, 6.0, 5.0, 4.0, 3.0]))
     returns = learner.critic.denormalised(batch.target)
     torch.testing.assert_close(returns[0], torch.tensor([2.0, 1.0, 4.0, 3.0, 2.0, 1.0]))
@@ -101,11 +104,11 @@ def test_what_is_lost_by_falling_is_lost() -> None:
 def test_a_row_that_ends_before_its_trial_is_worth_what_the_critic_says(steps: int, rest: float) -> None:
     learner = ppo()
     nn.init.zeros_(learner.critic.output.weight)
-    learner.critic.update(torch.tensor([0.0, 10.0]))  # from now on it says 5
+    learner.critic.update_statistics(torch.tensor([0.0, 10.0]))  # from now on it says 5
     going_on = torch.zeros(TRIALS, 6, dtype=torch.bool)
     trajectories = replace(played(learner), rewards=torch.ones(TRIALS, 6), terminated=going_on, truncated=going_on)
     learner = replace(learner, horizon=steps)
-    batch, _ = learner.assess(trajectories, None, 1.0, steps)
+    batch, _ = learner.prepare_batch(trajectories, None, 1.0, steps)
     torch.testing.assert_close(batch.time_left[0] * 12, steps - torch.arange(6.0))
     returns = learner.critic.denormalised(batch.target)
     torch.testing.assert_close(returns[0], 6 - torch.arange(6.0) + rest)
@@ -135,7 +138,7 @@ def test_single_steps_teach_the_critic_what_whole_trials_teach_it() -> None:
     """Parts of steps in any order add up to the gradients of whole trials, and leave the actor alone."""
     learner, single = ppo(), ppo()
     batch = assessed(learner)
-    value_loss, memory = learner.backward(batch, torch.arange(TRIALS), 0.01)[1], single.remembered(batch.context)
+    value_loss, memory = learner.backward(batch, torch.arange(TRIALS), 0.01)[1], single.memory_outputs(batch.context)
     parts = torch.randperm(6 * TRIALS, generator=seeding.generator(0)).chunk(4)
     measured = torch.stack([single.backward_critic(batch, memory, part) for part in parts])
     torch.testing.assert_close(measured.mean(), value_loss)
@@ -145,10 +148,10 @@ def test_single_steps_teach_the_critic_what_whole_trials_teach_it() -> None:
 
 
 def test_advice_is_imitated_whatever_was_rewarded() -> None:
-    """The policy loss is the cross-entropy to the advice: all of it on arm 2."""
+    """The policy loss is the cross-entropy to the expert_labels: all of it on arm 2."""
     learner = ppo()
-    advice = torch.tensor([0.0, 0.0, 1.0]).expand(TRIALS, 6, 3)
-    batch = assessed(learner, advice)
+    expert_labels = torch.tensor([0.0, 0.0, 1.0]).expand(TRIALS, 6, 3)
+    batch = assessed(learner, expert_labels)
     _, parameters, _ = learner.actor(batch.context)
     expected = -learner.actor.head.log_prob(parameters, torch.full((TRIALS, 6), 2)).mean()
     policy_loss = learner.backward(batch, torch.arange(TRIALS), 0.0)[0]

@@ -29,12 +29,16 @@ from metarl.tasks.policies import Transition
 from metarl.testing import check_agent
 from metarl.trials.player import play
 
-SETTINGS: dict[str, dict[str, Any]] = {"all": {}, "head": {"adapts": "head"}, "scratch": {"pretrained": False}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "all": {},
+    "head": {"adapted_parameters": "head"},
+    "scratch": {"pretrained": False},
+}
 
 
 def made(name: str = "grid-navigation", seed: int = 3, device: str = "cpu", **options: Any) -> FineTuning:
     small = FineTuningOptions(
-        width=8, tasks=4, batch_steps=120, minibatches=4, epochs=2, episodes_per_update=1, updates_per_trial=2
+        width=8, num_tasks=4, batch_steps=120, num_minibatches=4, n_epochs=2, episodes_per_update=1, updates_per_trial=2
     )
     return FineTuning(metarl.make(name), dataclasses.replace(small, **options), seed=seed, device=device)
 
@@ -53,17 +57,17 @@ def lived(policy: FineTunedPolicy, steps: int, rewards: Tensor) -> Stacked:
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_policy_keeps_the_contract(setting: str, device: str) -> None:
-    agent = made(device=device, epochs=1, **SETTINGS[setting])
+    agent = made(device=device, n_epochs=1, **SETTINGS[setting])
     check_agent(agent, agent.distribution)
 
 
 @pytest.mark.parametrize("family", ["bernoulli-bandit", "sparse-point-navigation"])
 def test_policy_keeps_the_contract_in_other_families(family: str) -> None:
-    check_agent(made(family, epochs=1), metarl.make(family))
+    check_agent(made(family, n_epochs=1), metarl.make(family))
 
 
 def test_policy_keeps_the_contract_in_any_gymnasium_environment(user_project: Path) -> None:
-    check_agent(made("drift_family:drift", epochs=1), metarl.make("drift_family:drift"))
+    check_agent(made("drift_family:drift", n_epochs=1), metarl.make("drift_family:drift"))
 
 
 @final
@@ -112,7 +116,7 @@ def test_a_filled_rollout_equals_the_one_that_stable_baselines_collects(name: st
 
 
 def test_the_ratio_is_1_at_the_first_gradient_step_of_an_update() -> None:
-    policy = made("point-navigation", epochs=1, minibatches=1).policy(2)
+    policy = made("point-navigation", n_epochs=1, num_minibatches=1).policy(2)
     evaluate(policy, metarl.make("point-navigation"), 2, 2)
     logged = policy.model.logger.name_to_value
     assert abs(logged["train/approx_kl"]) < 1e-6
@@ -122,7 +126,7 @@ def test_the_ratio_is_1_at_the_first_gradient_step_of_an_update() -> None:
 def test_frozen_layers_stay_bit_for_bit_and_the_others_learn() -> None:
     heads = {"policy.action_net.weight", "policy.action_net.bias", "policy.value_net.weight", "policy.value_net.bias"}
     for adapts, expected in (("head", heads), ("all", None)):
-        agent = made(adapts=adapts)
+        agent = made(adapted_parameters=adapts)
         policy = agent.policy(3)
         after = lived(policy, 15, torch.ones(3))
         changed = {name for name, x in agent.state().items() if not torch.equal(x.expand_as(after[name]), after[name])}
@@ -177,7 +181,13 @@ def test_tasks_start_from_the_pretrained_network_with_a_new_optimiser_or_from_ra
 def test_finds_the_better_arm_of_a_bandit(setting: str) -> None:
     """Arms that always and never pay, in either order; chance earns .5, and so does what pre-training can know."""
     bandit = metarl.make("bernoulli-bandit", arms=2, pulls=1)
-    fast: dict[str, Any] = {"adaptation_rate": 0.02, "epochs": 8, "minibatches": 1, "width": 8, **SETTINGS[setting]}
+    fast: dict[str, Any] = {
+        "adaptation_rate": 0.02,
+        "n_epochs": 8,
+        "num_minibatches": 1,
+        "width": 8,
+        **SETTINGS[setting],
+    }
     options = FineTuningOptions(episodes_per_update=32, updates_per_trial=4, **fast)
     agent = FineTuning(bandit, options, device="cpu")
     tasks = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
@@ -190,7 +200,7 @@ def test_finds_the_better_arm_of_a_bandit(setting: str) -> None:
 
 def test_pretraining_learns_what_all_tasks_share() -> None:
     bandit = metarl.make("bernoulli-bandit", arms=2).where(means=((0.8, 0.0), (1.0, 0.2)))
-    options = FineTuningOptions(width=8, batch_steps=400, minibatches=4, learning_rate=1e-2)
+    options = FineTuningOptions(width=8, batch_steps=400, num_minibatches=4, learning_rate=1e-2)
     agent = FineTuning(bandit, options, device="cpu").learn(4000)
     result = evaluate(agent.policy(100), bandit.split("test"), 100, 10)
     assert result.returns.mean() > 0.85
@@ -224,8 +234,8 @@ def test_learning_leaves_global_random_state_alone() -> None:
 
 
 def test_returns_and_losses_are_logged() -> None:
-    metrics = made().update(0.0, lambda env: None)
-    assert -1.5 - 1e-5 <= metrics["rollout/return"] <= 15
+    metrics = made().train_step(0.0, lambda env: None)
+    assert -1.5 - 1e-5 <= metrics["rollout/ep_rew_mean"] <= 15
     assert {"train/approx_kl", "train/value_loss", "train/learning_rate"} <= metrics.keys()
 
 
@@ -238,12 +248,12 @@ def test_a_loss_that_is_not_finite_names_task_and_update() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"adapts": "tail"}, "all or head, got 'tail'"),
-        ({"episodes_per_update": 0}, "episodes_per_update must be at least 1"),
+        ({"adapted_parameters": "tail"}, "one of all, head, got 'tail'"),
+        ({"episodes_per_update": 0}, "episodes_per_update must be an integer at least 1"),
         ({"updates_per_trial": -1}, "updates_per_trial"),
         ({"batch_steps": 15}, "batch_steps must be at least 2 for each minibatch, got 15"),
-        ({"learning_rate": 0.0}, "learning_rate must be positive"),
-        ({"discount": 1.5}, r"discount must lie in \[0, 1\]"),
+        ({"learning_rate": 0.0}, "learning_rate must be a number greater than 0"),
+        ({"gamma": 1.5}, r"gamma must be a number in \[0, 1\]"),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, Any], message: str) -> None:
@@ -256,7 +266,7 @@ def test_actions_that_ppo_cannot_take_are_refused() -> None:
         observation_space = spaces.Box(-1, 1, (1,))
         action_space = spaces.Box(-np.inf, np.inf, (1,))
 
-    family = GymTasks("unbounded-v1", make=Unbounded, parameters={"x": (0, 1)}, steps=3)
+    family = GymTasks("unbounded-v1", make=Unbounded, parameters={"x": (0, 1)}, max_episode_steps=3)
     with pytest.raises(ValueError, match="Discrete or a bounded Box; unbounded-v1 has"):
         FineTuning(family)
     with pytest.raises(ValueError, match="num_tasks must be at least 1, got 0"):

@@ -12,7 +12,7 @@ from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy
 from metarl.training.agent import Agent
 
 if TYPE_CHECKING:
-    from metarl.evaluation.evaluate import evaluate
+    from metarl.evaluation.evaluator import evaluate
     from metarl.evaluation.results import Evaluation
     from metarl.runs.folder import load
 
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 LATER = {
-    "evaluate": "metarl.evaluation.evaluate",
+    "evaluate": "metarl.evaluation.evaluator",
     "Evaluation": "metarl.evaluation.results",
     "load": "metarl.runs.folder",
 }

@@ -9,7 +9,7 @@ from metarl.agents.gradient.maml import MAML
 from metarl.agents.gradient.options import MAMLOptions
 from metarl.agents.in_context.options import RL2Options
 from metarl.agents.in_context.rl2 import RL2
-from metarl.evaluation.evaluate import evaluate
+from metarl.evaluation.evaluator import evaluate
 from metarl.training.agent import Agent
 
 

@@ -25,7 +25,7 @@ from experiments.reproductions.point_navigation import PROTOCOL, TEST, iteration
 from experiments.timing import hardware
 from metarl.agents.in_context.options import RL2Options
 from metarl.agents.sb3.fine_tuning import FineTuningOptions
-from metarl.evaluation.evaluate import evaluate
+from metarl.evaluation.evaluator import evaluate
 from metarl.evaluation.results import Evaluation
 from metarl.evaluation.statistics import bootstrap_interval
 from metarl.files import write_atomically

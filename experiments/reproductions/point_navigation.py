@@ -21,7 +21,7 @@ from experiments.reproductions.known_names import refuse_unknown
 from experiments.timing import hardware
 from metarl.agents.gradient.maml import MAML
 from metarl.agents.gradient.options import RECIPES, MAMLOptions
-from metarl.evaluation.evaluate import evaluate
+from metarl.evaluation.evaluator import evaluate
 from metarl.files import write_atomically
 from metarl.runs.folder import RunConfig
 

@@ -20,7 +20,7 @@ from metarl.agents.gradient.options import MAMLOptions
 from metarl.agents.in_context.options import RL2Options
 from metarl.agents.in_context.rl2 import RL2
 from metarl.agents.sb3.fine_tuning import FineTuning, FineTuningOptions
-from metarl.evaluation.evaluate import evaluate
+from metarl.evaluation.evaluator import evaluate
 from metarl.training.agent import Agent
 
 Results = dict[str, Tensor]

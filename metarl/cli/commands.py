@@ -82,8 +82,7 @@ def evaluate(
         distribution: Task distribution of a classical learner; for a run, another one than it was trained on.
         env_kwargs: Options of that task distribution as name=value, such as: arms=5 pulls=10
         device: auto (a GPU if there is one), cpu, cuda, cuda:1, ...
-        deterministic: Take the most likely actions. Without this flag and the next, the agent acts as suits it: rl2
-            draws continuous actions and takes the most likely discrete ones.
+        deterministic: Take the most likely actions. Without this flag and the next, the agent acts as suits it.
         stochastic: Draw the actions.
         no_baselines: Leave out the classical baselines that otherwise stand beside an agent.
         trust: Run the code of modules that the run folder names, where metarl does not know it (see `metarl list`).
@@ -97,25 +96,27 @@ def evaluate(
     if run is None:
         registry.find(subject, registry.learners(), "run folder or classical learner")
     search_here(distribution, *([run.config.distribution, run.config.agent] if run and trust else []))
-    family = _family(run, distribution, env_kwargs, trust)
+    family, chosen = _family(run, distribution, env_kwargs, trust), _chosen(deterministic, stochastic)
     if run is None:
-        trials = MetaTest(family.split(split), num_tasks, num_episodes, seed, device)
-        print(adaptation_table([trials.play(trials.learner(subject), subject)]))
+        test = MetaTest(family.split(split), num_tasks, num_episodes, seed, device)
+        print(adaptation_table([test.play(test.learner(subject), subject)]))
         return 0
-    named = distribution == run.config.distribution  # by this very command
-    agent = load(run.path, device, run.config.make_distribution(trust or named), trust)
-    if num_episodes is None and distribution is None:
-        num_episodes = agent.trial_episodes
-    if deterministic and stochastic:
-        raise ValueError("--deterministic and --stochastic exclude each other")
-    chosen = deterministic if deterministic or stochastic else None
-    trials = MetaTest(family.split(split), num_tasks, num_episodes, seed, device, chosen)
-    ours = trials.play(trials.agent(agent), run.config.agent)
-    results = [ours, *([] if no_baselines else trials.references())]
+    trained_in = run.config.make_distribution(trust or distribution == run.config.distribution)  # named by this command
+    agent = load(run.path, device, trained_in, trust)
+    episodes = agent.trial_episodes if num_episodes is None and distribution is None else num_episodes
+    test = MetaTest(family.split(split), num_tasks, episodes, seed, device, chosen)
+    results = [test.play(test.agent(agent), run.config.agent), *([] if no_baselines else test.references())]
     print(adaptation_table(results))
     folder = run.path if distribution is None else run.path / family.name
-    print(f"report: {write_results(folder, run, trials, agent, results)}")
+    print("report:", write_results(folder, run, test, agent, results))
     return 0
+
+
+def _chosen(deterministic: bool, stochastic: bool) -> bool | None:
+    """Whether to take the most likely actions; None leaves it to the agent. ValueError if both flags are given."""
+    if deterministic and stochastic:
+        raise ValueError("--deterministic and --stochastic exclude each other")
+    return deterministic if deterministic or stochastic else None
 
 
 def compare(

@@ -20,6 +20,13 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 
+# what flags were called before; those of agents' options are in training.options
+FORMER_FLAGS = {
+    "--actions": "--deterministic or --stochastic",
+    "--alone": "--no-baselines",
+    "--option": "--env-kwargs",
+}
+
 # what bad input, a missing extra, a full disk, too little memory or diverged training raise
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError, MemoryError, FloatingPointError)
 
@@ -46,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    renamed = [f"{flag} is now called {new}" for flag, new in FORMER_FLAGS.items() if flag in arguments]
+    if renamed:
+        raise ValueError("; ".join(renamed))
     if len(arguments) > 1 and arguments[0] == "train" and not arguments[1].startswith("-"):
         return train_agent(arguments[1], arguments[2:])  # only now is it known which flags there are
     code: int = tyro.extras.subcommand_cli_from_dict(

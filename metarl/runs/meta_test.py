@@ -7,7 +7,7 @@ from typing import Any, final
 from tqdm import tqdm
 
 from metarl.devices import resolve_device
-from metarl.evaluation.evaluate import evaluate
+from metarl.evaluation.evaluator import evaluate
 from metarl.evaluation.results import Evaluation
 from metarl.imports import import_attribute
 from metarl.registry import applicable, find, learners

@@ -251,3 +251,21 @@ def test_help_loads_no_agent() -> None:
     heavy = {"metarl.agents.in_context.rl2", "metarl.reports.page", "scipy"}
     code = f"import sys, metarl.cli; sys.exit(bool({heavy} & {{*sys.modules}}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "ucb1", "--option", "arms=3"], "--option is now called --env-kwargs"),
+        (["evaluate", "a", "--actions", "drawn"], "--actions is now called --deterministic or --stochastic"),
+        (["train", "rl2", "--distribution", "dark-room", "--no-recall"], "recall is now called episodic_retrieval"),
+        (["train", "maml", "--distribution", "dark-room", "--tasks=3"], "tasks is now called meta_batch_size"),
+    ],
+)
+def test_former_flags_are_refused_with_the_new_name(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"metarl: {message}\n"

@@ -10,7 +10,7 @@ import metarl
 from metarl.agents.classical.uniform import RandomLearner
 from metarl.engines.gym_tasks import GymTasks
 from metarl.envs import meta_world
-from metarl.evaluation.evaluate import evaluate
+from metarl.evaluation.evaluator import evaluate
 from metarl.seeding import generator
 from metarl.testing import check_distribution
 

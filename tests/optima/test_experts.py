@@ -8,7 +8,7 @@ import metarl
 from metarl.agents.in_context.options import RL2Options
 from metarl.agents.in_context.rl2 import RL2
 from metarl.engines.changing_tasks import ChangingTasks
-from metarl.evaluation.evaluate import evaluate
+from metarl.evaluation.evaluator import evaluate
 from metarl.optima.experts import KnownBestArm, KnownGoal, KnownMDP, KnownPointGoal
 from metarl.registry import applicable, distributions
 from metarl.tasks.distribution import TaskDistribution

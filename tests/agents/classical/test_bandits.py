@@ -15,7 +15,7 @@ from metarl.agents.classical.bandits import (
     Greedy,
     ThompsonSampling,
 )
-from metarl.evaluation.evaluate import evaluate
+from metarl.evaluation.evaluator import evaluate
 from metarl.tasks.policies import Transition
 
 TRIALS = 10_000

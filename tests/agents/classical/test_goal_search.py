@@ -6,7 +6,7 @@ import torch
 
 import metarl
 from metarl.agents.classical.goal_search import BayesOptimalSearch, GoalPosteriorSampling
-from metarl.evaluation.evaluate import evaluate
+from metarl.evaluation.evaluator import evaluate
 from metarl.evaluation.results import Evaluation
 from metarl.optima import goal_search
 from metarl.optima.goal_search import GoalCells

@@ -9,7 +9,7 @@ import metarl
 from metarl import seeding
 from metarl.agents.classical.mdps import Belief, BonusPlanner, EpisodicPlanner, OptimisticPlanner
 from metarl.agents.classical.mdps import PosteriorSamplingMDP as Psrl
-from metarl.evaluation.evaluate import evaluate
+from metarl.evaluation.evaluator import evaluate
 from metarl.optima import planning
 from metarl.tasks.policies import Transition
 

@@ -11,7 +11,7 @@ import metarl
 from metarl import seeding
 from metarl.agents.in_context.options import RL2Options
 from metarl.agents.in_context.rl2 import RL2
-from metarl.evaluation.evaluate import evaluate
+from metarl.evaluation.evaluator import evaluate
 from metarl.tasks.distribution import TaskDistribution
 from metarl.testing import check_agent
 from metarl.training.checkpoints import load_checkpoint

@@ -6,7 +6,7 @@ from metarl.agents.classical.bandits import ThompsonSampling
 from metarl.agents.in_context.options import RL2Options
 from metarl.agents.in_context.rl2 import RL2
 from metarl.agents.outer_loop.expert_labels import ExpertLabels
-from metarl.evaluation.evaluate import evaluate
+from metarl.evaluation.evaluator import evaluate
 from metarl.trials.rollouts import collect
 
 

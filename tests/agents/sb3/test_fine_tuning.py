@@ -22,7 +22,7 @@ from metarl.agents.sb3.fine_tuned_policy import FineTunedPolicy, Lesson, fill_ro
 from metarl.agents.sb3.fine_tuning import FineTuning, FineTuningOptions
 from metarl.contracts.clauses import untouched_by
 from metarl.engines.gym_tasks import GymTasks
-from metarl.evaluation.evaluate import evaluate
+from metarl.evaluation.evaluator import evaluate
 from metarl.sb3 import TaskVecEnv
 from metarl.seeding import borrowed_randomness
 from metarl.tasks.policies import Transition

@@ -37,7 +37,6 @@ def evaluate(
     ValueError if the policy gives an impossible action, or the environment an observation or reward that is not finite.
 
     >>> import metarl
-    >>> from metarl.evaluation.evaluate import evaluate
     >>> class Up(AdaptivePolicy):
     ...     def begin(self, mask=None): pass
     ...     def act(self, observation): return torch.ones(self.num_tasks, dtype=torch.int64)

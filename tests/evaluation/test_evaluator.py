@@ -11,7 +11,7 @@ from torch import Tensor
 
 import metarl
 from metarl.engines.native import NativeDistribution
-from metarl.evaluation.evaluate import evaluate
+from metarl.evaluation.evaluator import evaluate
 from metarl.evaluation.results import Evaluation
 from metarl.files import write_atomically
 from metarl.tasks.batch import Tasks
@@ -266,7 +266,7 @@ def test_json_keeps_everything(tmp_path: Path) -> None:
 
 
 def test_many_task_parameters_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metarl.evaluation.evaluate.MOST_TASK_VALUES", 2)
+    monkeypatch.setattr("metarl.evaluation.evaluator.MOST_TASK_VALUES", 2)
     assert evaluate(Constant(3), Countdown(), num_tasks=2).tasks is not None
     assert evaluate(Constant(3), Countdown(), num_tasks=3).tasks is None
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from simulated_device import available, simulated_device
-from slow_tests import SLOW
+from slow_tests import ON_SIMULATED, SLOW
 from torch import Tensor
 
 from metarl.tasks.batch import Tasks
@@ -25,6 +25,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         file = item.path.relative_to(TESTS).as_posix()
         if SLOW & {file, f"{file}::{test}"}:
             item.add_marker(pytest.mark.slow)
+        chosen = ON_SIMULATED.get(f"{file}::{test}")
+        if chosen is not None and "simulated" in item.name and not any(part in item.name for part in chosen):
+            item.add_marker(pytest.mark.skip(reason="others of its kind run on the simulated device, which is slow"))
 
 
 @pytest.fixture(params=["cpu", "simulated", "cuda"])

@@ -61,3 +61,24 @@ SLOW = {
     "test_safe_files.py::test_a_run_in_a_family_of_ones_own_is_evaluated_when_the_command_says_so",
     "test_sb3.py::test_ppo_learns_in_every_family",
 }
+
+# A simulated device takes five to eight times as long as the CPU. Where a contract is asked of many alike, some of a kind
+# run there: `file::test` -> a part of each name in brackets that does.
+ON_SIMULATED = {
+    "agents/sb3/test_fine_tuning.py::test_policy_keeps_the_contract": ("all",),
+    "agents/test_agent_contract.py::test_maml_keeps_the_contract": ("tabular-mdp-feed-forward", "navigation-attention"),
+    "agents/test_agent_contract.py::test_rl2_keeps_the_contract": (
+        "bandit-transformer",
+        "bandit-gru",
+        "navigation-lstm",
+    ),
+    "engines/test_changing_tasks.py::test_changing_families_keep_the_contract": ("tabular-mdp",),
+    "envs/test_contract.py::test_shipped_families_keep_the_contract": (
+        "bandit",
+        "tabular-mdp",
+        "grid-navigation",
+        "dark-room",
+        "point-navigation",
+        "half-cheetah-direction",
+    ),
+}

@@ -62,8 +62,8 @@ SLOW = {
     "test_sb3.py::test_ppo_learns_in_every_family",
 }
 
-# A simulated device takes five to eight times as long as the CPU. Where a contract is asked of many alike, some of a kind
-# run there: `file::test` -> a part of each name in brackets that does.
+# A simulated device takes five to eight times as long as the CPU. Where a contract is asked of many alike, some of a
+# kind run there: `file::test` -> a part of each name in brackets that does.
 ON_SIMULATED = {
     "agents/sb3/test_fine_tuning.py::test_policy_keeps_the_contract": ("all",),
     "agents/test_agent_contract.py::test_maml_keeps_the_contract": ("tabular-mdp-feed-forward", "navigation-attention"),

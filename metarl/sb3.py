@@ -1,4 +1,4 @@
-"""Stable-Baselines3 on the tasks of a distribution: its vector environments, and global randomness on loan to it."""
+"""Stable-Baselines3 on the tasks of a distribution: its vector environments."""
 
 import functools
 from collections.abc import Sequence
@@ -16,8 +16,6 @@ from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
 
 Infos = list[dict[str, Any]]
-
-
 Observations = np.ndarray | dict[str, np.ndarray]
 
 

@@ -15,8 +15,6 @@ from metarl.trials.context import Context, trial_context
 from metarl.trials.trajectories import Trajectories
 
 Estimator = Literal["lvc", "dice", "reinforce"]
-
-
 InnerLoss = Callable[[PolicyNetwork, Data], Tensor]
 
 

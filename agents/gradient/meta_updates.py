@@ -14,8 +14,6 @@ from metarl.distributed import flatten
 from metarl.functional.trust_region import curvature_product, damped, natural_step, trust_region_step
 
 DAMPING = 1e-5
-
-
 RATES = (1e-5, 1e-2)  # beyond these no step size adapts
 
 

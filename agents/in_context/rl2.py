@@ -32,11 +32,7 @@ from metarl.trials.rollouts import collect
 from metarl.trials.trajectories import Trajectories
 
 __all__ = ["RL2", "RL2Options"]
-
-
 FEW_TRIALS = 100  # fewer in a batch make minibatches that are too noisy for a critic
-
-
 SHORTEST_TRIAL = 10  # steps of a training trial at the start of its growth, at least an episode
 
 

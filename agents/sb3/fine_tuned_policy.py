@@ -20,8 +20,6 @@ from metarl.tasks.policies import AdaptivePolicy, Transition
 from metarl.training.checkpoints import adam_state, load_adam_state
 
 ROOM = 64  # steps that are made room for at first
-
-
 NETWORK = "policy."  # before the names of the network's parameters in the state of a learner
 
 

@@ -14,11 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map
 
 Stacked = dict[str, Tensor]  # [N, ...] by the parameter's name
-
-
 Data = Mapping[str, Tensor]  # [N, ...] for all tasks, or [...] inside one
-
-
 M = TypeVar("M", bound=nn.Module)
 
 

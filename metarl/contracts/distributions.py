@@ -19,14 +19,8 @@ from metarl.engines.gym_attributes import stale_attributes
 from metarl.tasks.batch import Tasks
 
 MANY = 512  # tasks drawn from each split to look for an overlap
-
-
 TOLD = 0.1  # share of a first observation's variance that may be the task's: physics that moves before it is looked at
-
-
 DRAW = "Let reset(seed=...) call super().reset(seed=seed), and draw from self.np_random only"
-
-
 BEYOND = 0.5  # by how much of its width an observation may leave its Box: bounds of physics are often approximate
 
 

@@ -14,8 +14,6 @@ from metarl.engines.gym_env import reset_result, step_result
 from metarl.tasks.batch import Tasks
 
 MANY = 32  # tasks of each split that are played
-
-
 FEW = 16  # steps for which they are
 
 

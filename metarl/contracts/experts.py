@@ -15,11 +15,7 @@ from metarl.contracts.probe import Probe, explore
 from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy, Transition
 
 TASKS = 64  # in which the expert and random actions are compared
-
-
 MARGIN = 3.0  # standard errors by which the expert's mean return may fall short of theirs
-
-
 NO_EXPERT = "the family names none"
 
 

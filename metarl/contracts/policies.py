@@ -20,8 +20,6 @@ from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy, Transition
 from metarl.training.agent import Agent
 
 SLOTS = 6
-
-
 LONGEST = 24  # steps of the stream
 
 
@@ -29,8 +27,6 @@ FIRST, SECOND = 2, 5  # when the slots 1 and 4, and then the slots 2 and 4, begi
 
 
 CLOSE = 1e-3  # continuous actions may differ by rounding: caches are filled in another order
-
-
 PolicyFactory = Callable[[int], AdaptivePolicy]
 
 

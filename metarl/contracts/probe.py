@@ -14,11 +14,7 @@ from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import TaskDistribution
 
 SLOTS = 8
-
-
 ROUNDS = 16  # how often a pair of tasks that differ is looked for: sparse rewards hide most of them
-
-
 LONGEST = 128  # steps between two resets of a recording
 
 

@@ -14,11 +14,7 @@ from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import Step, TaskDistribution, TaskVectorEnv
 
 VectorEnv = gymnasium.vector.VectorEnv[Any, Any, Any]
-
-
 ApplyTasks = Callable[[VectorEnv, dict[str, np.ndarray]], None]
-
-
 TRIES = 5  # steps after which an environment should have left its first observation
 
 

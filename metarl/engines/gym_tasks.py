@@ -22,8 +22,6 @@ from metarl.tasks.distribution import as_task
 from metarl.tasks.prior_tasks import Draw, MakeExpert, PriorTasks, Range
 
 Make = str | Callable[..., "gymnasium.Env[Any, Any]"]
-
-
 Channel = Literal["reset_options", "attributes", "kwargs"]
 
 

@@ -13,14 +13,8 @@ from numpy.typing import NDArray
 from metarl.imports import import_extra
 
 Floats = NDArray[np.float64]
-
-
 Flags = NDArray[np.bool_]
-
-
 Rows = NDArray[np.int64]
-
-
 DIVERGED = ("mjWARN_BADQPOS", "mjWARN_BADQVEL", "mjWARN_BADQACC")  # after these MuJoCo restarts a simulation by itself
 
 

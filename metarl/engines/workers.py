@@ -13,8 +13,6 @@ import torch
 from gymnasium.vector.utils import CloudpickleWrapper
 
 FAREWELL_S = 2.0  # how long a worker may take to close before it is terminated
-
-
 START_S = 60.0  # how long it may take to start, at least: imports alone take seconds
 
 

@@ -16,8 +16,6 @@ from metarl.files import write_atomically
 from metarl.tasks.distribution import OptimalReturn
 
 FORMAT = 1  # of the JSON form
-
-
 ARRAYS = {
     "returns": np.float64,
     "steps": np.int64,

@@ -12,11 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Array = NDArray[Any]
-
-
 Statistic = Callable[[Array, Array], Array]  # scores [n, ...], counts [resamples, n] -> [resamples, ...]
-
-
 CHUNK = 300_000  # counts held at once: as many as fit into a processor's cache
 
 

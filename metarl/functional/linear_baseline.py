@@ -1,4 +1,4 @@
-"""Returns, advantages and the linear baseline of separate episodes, fitted for each of N tasks anew.
+"""The linear baseline of separate episodes, fitted for each of N tasks anew, and advantages over it.
 
 Shapes: N tasks, R rollouts, T steps, D features of an observation, F = 2 D + 4. Episodes follow each other along the
 steps; `done` is true at the last step of each, and `valid` says which steps count. ValueError, naming the
@@ -17,8 +17,6 @@ from metarl.functional.shapes import check_same_shape
 from metarl.spaces import channels_first, is_image, scaled_pixels
 
 RIDGE = 1e-5
-
-
 LARGEST_RIDGE = 1e5
 
 

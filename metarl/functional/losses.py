@@ -1,9 +1,10 @@
-"""Policy-gradient surrogates of an inner loop: one value, but which derivatives are right differs.
+"""Losses of policies and critics, and the policy-gradient surrogates of an inner loop.
 
-Each maximises E[sum_t A_t] and is returned as a loss, the mean over valid steps. All have the same first derivative
-where the policy is the one that sampled; a meta-gradient needs the second derivative too, since it differentiates
-the inner step. Tensors are `[..., T]`, episodes one after the other along the last axis; `valid` says which steps
-count, and those that do not may hold anything that is finite. ValueError, naming the arguments, where shapes differ.
+The surrogates have one value; which of their derivatives are right differs. Each maximises E[sum_t A_t] and is returned
+as a loss, the mean over valid steps. All have the same first derivative where the policy is the one that
+sampled. A meta-gradient needs the second derivative too, since it differentiates the inner step. Their tensors are
+`[..., T]`, episodes one after the other along the last axis. `valid` says which steps count; those that do not may hold
+anything that is finite. ValueError, naming the arguments, where shapes differ.
 """
 
 from collections.abc import Callable

@@ -3,8 +3,6 @@
 import math
 
 ENOUGH_TRIALS = 250
-
-
 SHORTEST_REACH = 100.0  # steps
 
 

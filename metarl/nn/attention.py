@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from metarl.nn.layers import linear
 
 SMALLEST_CACHE = 16  # steps
-
-
 BLOCK = 256  # queries at a time where a trial is longer than the window: fewer waste less on keys out of reach
 
 

@@ -15,11 +15,7 @@ import torch
 from torch import Tensor
 
 Integers = npt.NDArray[np.int64]
-
-
 Floats = npt.NDArray[np.float64]
-
-
 AFFORDABLE_STATES = 300_000  # solved in a few seconds
 
 

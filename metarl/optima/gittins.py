@@ -16,8 +16,6 @@ from metarl.optima.bandits import Integers, arm_numbers, posterior_means, pulls_
 from metarl.tasks.distribution import OptimalReturn
 
 Singles = npt.NDArray[np.float32]
-
-
 SIMULATED_ARM_PULLS = 100_000_000  # one to two seconds
 
 

@@ -23,8 +23,6 @@ from torch import Tensor
 from metarl.tasks.distribution import OptimalReturn
 
 Integers = npt.NDArray[np.int64]
-
-
 WORD = 62  # candidates remembered per integer of a set
 
 

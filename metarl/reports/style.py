@@ -29,11 +29,7 @@ INK, MUTED, RULE = "#23262b", "#6c727c", "#d5d8dd"
 
 # Okabe and Ito's colours, the agent's blue first; the yellow is left out, it vanishes on white
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d3b", "#7f7f7f")
-
-
 GOAL = SERIES[2]
-
-
 STYLE: Any = {  # matplotlib types the keys of its settings one by one
     "font.family": ["DejaVu Sans"],
     "font.size": 9.5,
@@ -65,8 +61,6 @@ STYLE: Any = {  # matplotlib types the keys of its settings one by one
 
 # transparent where there is nothing, so that it works on any ground
 HEAT = LinearSegmentedColormap.from_list("metarl-heat", [(*to_rgb(SERIES[0]), a) for a in (0.0, 1.0)])
-
-
 CSS_VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", **{c: f"--series-{i}" for i, c in enumerate(SERIES)}}
 
 

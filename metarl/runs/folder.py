@@ -29,8 +29,6 @@ from metarl.training.agent import Agent
 from metarl.training.logs import STEPS, has_tensorboard, numeric_rows, progress_files
 
 CONFIG = "config.json"
-
-
 CHECKPOINT = "checkpoint.safetensors"
 
 

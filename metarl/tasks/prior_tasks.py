@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 
 
 MakeExpert = Callable[[int, torch.device | str], "PrivilegedPolicy"]
-
-
 Range = Prior | spaces.Box | Bounds
-
-
 Draw = Callable[[str, int, np.random.Generator], Mapping[str, Any]]
 
 

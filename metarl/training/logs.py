@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 Rows = Sequence[Mapping[str, float]]
-
-
 RETURN = "rollout/ep_rew_mean"
 STEPS = "time/total_timesteps"  # says when a row was written
 

@@ -1,6 +1,7 @@
 """Names of task distributions, agents and classical learners; the core never imports them, it loads them by name.
 
-Other packages add theirs in their own pyproject.toml, as entry points of the group `metarl.distributions` or `metarl.agents`:
+Other packages add theirs in their own pyproject.toml, as entry points of the group `metarl.distributions` or
+`metarl.agents`:
 
     [project.entry-points."metarl.distributions"]
     windy-walk = "my_package.my_module:windy_walk"

@@ -1,4 +1,4 @@
-"""What one inner step of gradient-based meta-RL learns from, and the loss that it descends."""
+"""The data of one inner step of gradient-based meta-RL, and the loss that the step minimises."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -21,7 +21,7 @@ InnerLoss = Callable[[PolicyNetwork, Data], Tensor]
 @final
 @dataclass(frozen=True)
 class Rollouts:
-    """B rollouts of T steps each, those of a task one after the other; `valid` says which steps count."""
+    """B rollouts of T steps, task-major: the rollouts of one task stand together. `valid` says which steps count."""
 
     observation: Tensor  # [B, T, ...]
     action: Tensor  # [B, T, ...]
@@ -32,7 +32,7 @@ class Rollouts:
 
     @staticmethod
     def of(trajectories: Trajectories, whole_episodes: bool) -> "Rollouts":
-        """All steps of whole rollouts, or the first episode of each."""
+        """Rollouts of trajectories; with `whole_episodes` only the first episode of each is valid, else all steps."""
         done = trajectories.dones
         valid = first_episodes(done) if whole_episodes else torch.ones_like(done)
         return Rollouts(
@@ -50,9 +50,10 @@ def lesson(
 ) -> dict[str, Tensor]:
     """Data `[N, R, T, ...]` of N tasks for one inner step: context, actions, advantages.
 
-    `features` [B, T, D] are what the linear baseline sees of the observations; it is fitted to each task anew. A task
-    learns from `advantage`, normalised in it alone; `outer_advantage`, normalised over all tasks together, says what
-    each step did for their mean return; `mean` is that over all tasks, also those of other processes.
+    `features` [N * R, T, D] are the observations as the linear baseline reads them. The baseline is fitted in each task
+    anew. `discount` is per step, `trace` is GAE's lambda.
+    `advantage` is normalised within each task; the inner step uses it. `outer_advantage` is normalised over all tasks
+    together; the outer loop uses it. `mean` averages over tasks, those of other processes included.
     """
     context = trial_context(steps.observation, steps.action, steps.reward, steps.done)
     rows = {
@@ -73,7 +74,7 @@ def lesson(
 
 
 def context_of(data: Data) -> Context:
-    """The context among the data of a lesson."""
+    """The context `[..., T]` in the data of an inner step."""
     return Context(*(data[f.name] for f in fields(Context)))
 
 
@@ -83,9 +84,10 @@ def action_parameters(network: PolicyNetwork, data: Data) -> Tensor:
 
 
 def inner_loss(estimator: Estimator) -> InnerLoss:
-    """The loss of one task's lesson; all have the same gradient, which differ is what it hides from the next.
+    """The inner loss of one task by the name of its estimator.
 
-    ValueError if there is no such estimator.
+    All estimators have the same first derivative at the policy that sampled; they differ in the second
+    (`metarl.functional.losses`). Raises ValueError if there is no such estimator.
     """
     losses: dict[str, Callable[[Tensor, Data], Tensor]] = {
         "lvc": lambda x, data: likelihood_ratio(x, data["old_log_prob"], data["advantage"], data["valid"]),
@@ -103,5 +105,5 @@ def inner_loss(estimator: Estimator) -> InnerLoss:
 
 
 def first_episodes(done: Tensor) -> Tensor:
-    """Which steps `[..., T]` belong to the first episode of each row; `done` ends episodes."""
+    """Which steps `[..., T]` belong to the first episode of each row; `done` is true at the last step of an episode."""
     return done.long().cumsum(-1) - done.long() == 0

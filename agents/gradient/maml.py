@@ -1,4 +1,4 @@
-"""MAML (Finn et al. 2017, arXiv 1703.03400) and its family: parameters from which a few gradient steps are enough."""
+"""MAML (Finn et al. 2017, arXiv 1703.03400) and its variants: parameters that adapt by a few gradient steps."""
 
 from collections.abc import Callable, Mapping
 from typing import final
@@ -67,12 +67,15 @@ class MAML(Agent):
 
     @property
     def trial_episodes(self) -> int:
-        """All that the inner steps learn from, and as much again after the last."""
+        """Episodes of all inner steps, and once more `rollouts` of the adapted policy."""
         problem = self._test_problem()
         return problem.rollouts * (problem.steps + 1)
 
     def policy(self, num_tasks: int, deterministic: bool | None = None, seed: int = 0) -> GradientPolicy:
-        """What was learned, in new tasks; before its steps it draws its actions, deterministic (None) or not."""
+        """The trained policy at the start of `num_tasks` tasks; `deterministic=None` means True.
+
+        While a policy has inner steps to take, it draws its actions, even if it is deterministic.
+        """
         return GradientPolicy(self._test_problem(), num_tasks, deterministic is not False, seed)
 
     def attention_weights(self, context: Context) -> Tensor | None:
@@ -110,7 +113,7 @@ class MAML(Agent):
     def _collect(
         self, on_step: Callable[[TaskVectorEnv], None]
     ) -> tuple[list[Trajectories], list[dict[str, Tensor]], Adapted]:
-        """Rollouts before every inner step and after the last, what each teaches, and where the tasks arrived."""
+        """Rollouts before every inner step and after the last, their data, and the adapted parameters."""
         tasks = distributed.equal_share(self.options.meta_batch_size, "tasks")
         problem = self._problem(self.options.rollouts_per_task, self.options.inner_steps)
         if self._env is None:
@@ -152,7 +155,7 @@ class MAML(Agent):
         return gradient_descent(objective, self.optimiser, self._parameters(), epochs, options.max_kl, self._chunk())
 
     def _reptile_step(self, adapted: Adapted, rate: float) -> dict[str, float]:
-        """Reptile (Nichol et al. 2018, arXiv 1803.02999): towards the mean of the parameters that tasks arrived at."""
+        """Reptile (Nichol et al. 2018, arXiv 1803.02999): a step towards the mean of the adapted parameters."""
         for name, parameter in self.network.named_parameters():
             if name in adapted.parameters:
                 parameter.grad = parameter.detach() - distributed.averaged(adapted.parameters[name].mean(0))
@@ -162,7 +165,7 @@ class MAML(Agent):
         return {"train/learning_rate": rate}
 
     def _parameters(self) -> list[nn.Parameter]:
-        """What the outer loop trains: all but a context vector, which every task starts at zero."""
+        """What the outer loop trains: all parameters but the context vector, which is zero in a new task."""
         own = [p for name, p in self.network.named_parameters() if name != "context.value"]
         return [*own, *self.inner.update.parameters()]
 
@@ -181,7 +184,7 @@ class MAML(Agent):
 
 
 def _episode_returns(trajectories: Trajectories) -> Tensor:
-    """The return [B] of the first episode of each rollout: those that follow are more where episodes end early."""
+    """The return [B] of the first episode of each rollout. Short episodes leave room for more, which do not count."""
     return (trajectories.rewards * first_episodes(trajectories.dones)).sum(1)
 
 

@@ -1,4 +1,4 @@
-"""What gradient-based meta-training descends: how badly policies do after they have adapted."""
+"""The outer loss of gradient-based meta-training: the loss of the policies after their inner steps."""
 
 from collections.abc import Sequence
 from typing import final
@@ -19,13 +19,13 @@ class MetaObjective:
     """The outer loss of N tasks, differentiable through their inner steps.
 
     loss = - E[ratio A] after the last inner step, or with `multi_step_loss` after each of them, summed (MAML++,
-             Antoniou et al. 2019, arXiv 1810.09502); A is normalised over all tasks together, so that the sum follows
-             their mean return; ratios are clipped where `clip_range` is given (PPO)
+             Antoniou et al. 2019, arXiv 1810.09502); A is normalised over all tasks together, so that the gradient
+             follows their mean return; ratios are clipped if `clip_range` is given (PPO)
            + inner_kl * mean over inner steps of KL(policy that collected || policy now)
            - exploration_credit * sum over inner steps of E[ratio] * (return after the last, normalised over tasks)
 
-    The first term alone is MAML's; the second makes it ProMP (Rothfuss et al. 2019, arXiv 1810.06784), the third, which
-    credits exploration with what came of it, E-MAML (Stadie et al. 2018, arXiv 1803.01118).
+    The first term alone is MAML. The second makes it ProMP (Rothfuss et al. 2019, arXiv 1810.06784). The third makes it
+    E-MAML (Stadie et al. 2018, arXiv 1803.01118): exploration gets credit for the return after adaptation.
     """
 
     def __init__(
@@ -40,9 +40,9 @@ class MetaObjective:
         inner_kl: float = 0.0,
         exploration_credit: float = 0.0,
     ) -> None:
-        """`lessons`: one for each inner step and one of the adapted policy, whose mean return is `returns` [N].
+        """`lessons`: data of each inner step, then of the adapted policies, whose mean returns are `returns` [N].
 
-        Each holds `old_parameters` [N, R, T, P], what the policy that collected it gave its action head.
+        Each holds `old_parameters` [N, R, T, P], the action parameters of the policy that collected it.
         """
         *self._before, self._after = lessons
         self._inner = inner
@@ -55,7 +55,7 @@ class MetaObjective:
         self.num_tasks = len(returns)
 
     def __call__(self, part: slice) -> tuple[Tensor, Tensor]:
-        """Losses [n] of the tasks in `part`, and parameters `[n, R, T, P]` of their adapted policies' heads."""
+        """Losses [n] of the tasks in `part`, and action parameters `[n, R, T, P]` of their adapted policies."""
         adapted = self._inner.begin(part.stop - part.start, part.start)
         extra = 0.0 * self._exploration_credit[part]
         for step, lesson in enumerate(self._before):
@@ -70,7 +70,7 @@ class MetaObjective:
         return loss + extra, parameters
 
     def kl_divergence(self, parameters: Tensor, part: slice) -> Tensor:
-        """Mean KL divergences [n] from the adapted policies that collected to those with these `parameters`."""
+        """Mean KL divergence [n], in nats, from the adapted policy that collected to the one with `parameters`."""
         data = _part(self._after, part)
         each = self._inner.module.head.kl_divergence(data["old_parameters"], parameters)
         valid = data["valid"].to(each.dtype)
@@ -86,7 +86,7 @@ class MetaObjective:
 
 
 def _at_sampling(network: PolicyNetwork, data: Data) -> tuple[Tensor, Tensor]:
-    """- E[ratio] and KL(old || new) of the policy that collects, before it takes its inner step."""
+    """- E[ratio] and KL(old || new) of the policy that collects, before its inner step."""
     parameters = action_parameters(network, data)
     log_prob = network.head.log_prob(parameters, data["action"])
     surrogate = likelihood_ratio(log_prob, data["old_log_prob"], torch.ones_like(log_prob), data["valid"])

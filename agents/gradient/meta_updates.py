@@ -1,4 +1,4 @@
-"""Outer-loop updates of gradient-based meta-RL: how the parameters before adaptation follow their objective."""
+"""Outer-loop updates of gradient-based meta-RL: how the initial parameters follow the outer loss."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from metarl.distributed import flatten
 from metarl.functional.trust_region import curvature_product, damped, natural_step, trust_region_step
 
 DAMPING = 1e-5
-RATES = (1e-5, 1e-2)  # beyond these no step size adapts
+RATES = (1e-5, 1e-2)  # smallest and largest learning rate that adaptation may choose
 
 
 def gradient_descent(
@@ -25,9 +25,10 @@ def gradient_descent(
     max_kl: float,
     chunk: int,
 ) -> dict[str, float]:
-    """`epochs` steps of `optimiser`, whose step size then adapts to `max_kl`; returns what to log.
+    """`epochs` steps of `optimiser` on the mean outer loss; then its learning rate adapts to `max_kl`.
 
-    FloatingPointError instead of a step that is not finite.
+    `chunk` is the number of tasks in one backward pass. Returns what to log. Raises FloatingPointError if a gradient is
+    not finite; the parameters then stay as they were before that step.
     """
     for _ in range(epochs):
         _, gradients = mean_meta_gradient(lambda part: objective(part)[0], objective.num_tasks, parameters, chunk)
@@ -45,9 +46,9 @@ def gradient_descent(
 
 
 def adapted_rate(rate: float, kl: float, max_kl: float) -> float:
-    """A smaller step size after an update of more than twice `max_kl`, a larger one after less than half of it.
+    """The learning rate divided by 1.5 if `kl` is above 2 * `max_kl`, times 1.5 if below `max_kl` / 2 (in nats).
 
-    Rudin et al. 2022, arXiv 2109.11978: by a factor of 1.5.
+    Rudin et al. 2022, arXiv 2109.11978.
     """
     if kl > 2 * max_kl:
         return max(rate / 1.5, min(rate, RATES[0]))
@@ -59,10 +60,12 @@ def adapted_rate(rate: float, kl: float, max_kl: float) -> float:
 def trust_region(
     objective: MetaObjective, parameters: Sequence[nn.Parameter], max_kl: float, fisher_fraction: float, chunk: int
 ) -> dict[str, float]:
-    """One step of TRPO; the parameters stay as they are, bit for bit, if the line search finds nothing better.
+    """One step of TRPO (Schulman et al. 2015, arXiv 1502.05477); returns what to log.
 
-    The curvature is measured on the first `fisher_fraction` of each process's tasks only (Schulman et al. 2015,
-    appendix C): it takes most of the time, and the line search holds the KL divergence of all of them within bounds.
+    If the line search accepts no step, the parameters stay as they are, bit for bit.
+    The curvature takes most of the time, so it is measured on the first `fisher_fraction` of each process's tasks
+    (Schulman et al. 2015, appendix C). The line search bounds the mean KL divergence of all tasks by `max_kl` nats.
+    `chunk` is the number of tasks in one backward pass.
     """
     losses, gradient = mean_meta_gradient(lambda part: objective(part)[0], objective.num_tasks, parameters, chunk)
     distributed.average(gradient)

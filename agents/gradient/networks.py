@@ -17,7 +17,7 @@ from metarl.trials.trajectories import Trajectories
 
 
 class PolicyNetwork(nn.Module, ABC):
-    """Context in, parameters of the action head out."""
+    """A policy network: from the context to the parameters of the action head."""
 
     reads_past: bool  # whether a step depends on the steps before it in the episode
 
@@ -28,18 +28,18 @@ class PolicyNetwork(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, context: Context) -> Tensor:
-        """Parameters `[..., T, P]` of the action head at T steps of episodes, each from the steps up to its own."""
+        """Parameters `[..., T, P]` of the action head at T steps of episodes; step t reads steps 0 to t."""
 
     @abstractmethod
     def update_statistics(self, trajectories: Trajectories) -> None:
-        """Count a batch in the normalisation of observations and rewards."""
+        """Add a batch to the statistics that normalise observations and rewards."""
 
 
 @final
 class FeedForward(PolicyNetwork):
-    """Sees the present observation only: all that it knows of the task is in its parameters.
+    """Reads the current observation only; what it knows of the task is in its parameters.
 
-    With `context_width` a vector of that width joins the first hidden layer; it is what adapts in CAVIA.
+    With `context_width` above 0, a vector of that width joins the first hidden layer. CAVIA adapts this vector.
     """
 
     reads_past = False
@@ -56,7 +56,7 @@ class FeedForward(PolicyNetwork):
         self.encoder = ObservationEncoder(observation_space, width)
         self.context = ContextVector(context_width) if context_width else nn.Identity()
         widths = [width + context_width, *[width] * (layers - 1)]
-        # small features: a step on the output layer moves an action by as much as the sum of their squares
+        # small features: a step on the output layer moves an action in proportion to the sum of their squares
         hidden = [layer for pair in pairwise(widths) for layer in (linear(*pair), nn.ReLU())]
         self.hidden = nn.Sequential(*hidden)
 
@@ -70,7 +70,7 @@ class FeedForward(PolicyNetwork):
 
 @final
 class AttentionPolicy(PolicyNetwork):
-    """A Transformer over the episode so far; inside a task its attention maps alone may adapt."""
+    """A Transformer over the episode so far. The attention maps alone may adapt inside a task."""
 
     reads_past = True
 

@@ -1,4 +1,4 @@
-"""The options of MAML, and the settings that make its relatives of it."""
+"""The options of MAML, and the settings of its variants."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,10 +17,18 @@ from metarl.training.options import (
 
 @dataclass(frozen=True)
 class MAMLOptions(AgentOptions):
-    """Options of MAML. Its relatives are settings of these: see RECIPES."""
+    """Options of MAML. Its variants are settings of these options: see RECIPES.
+
+    >>> MAMLOptions(inner_lr=(0.1, 0.05), inner_steps=2).inner_lr
+    (0.1, 0.05)
+    >>> RECIPES["promp"].outer
+    'ppo'
+
+    Raises ValueError for a value outside its bounds, and for options that do not suit each other.
+    """
 
     network: Literal["feed-forward", "attention"] = "feed-forward"
-    """What acts: on the present observation, or with a Transformer on the episode so far."""
+    """Policy: a feed-forward network on the current observation, or a Transformer on the episode so far."""
     width: Count = 64
     """Width of hidden layers or tokens."""
     num_layers: Count = 2
@@ -28,18 +36,17 @@ class MAMLOptions(AgentOptions):
     num_heads: Count = 2
     """Attention heads."""
     adapted_parameters: Literal["all", "head", "attention", "context"] = "all"
-    """What changes inside a task: all parameters, the last layer (ANIL), attention maps, a context vector (CAVIA)."""
+    """What adapts inside a task: all parameters, the last layer (ANIL), attention maps or a context vector (CAVIA)."""
     context_width: Count = 8
     """Width of the context vector, if that is what adapts."""
     inner_update: Literal["fixed", "per-parameter", "per-layer", "learned"] = "fixed"
-    """How it changes: fixed step size, one learned for each parameter (Meta-SGD) or layer and step, learned LSTM."""
+    """Inner step: fixed step size, one learned per parameter (Meta-SGD) or per layer and step, or a learned LSTM."""
     inner_lr: tuple[Positive, ...] = (0.1,)
-    """Sizes of the inner steps, the last for all that follow; where sizes are learned, they start from these."""
+    """Size of each inner step; the last one holds for all later steps. Learned step sizes start from these."""
     inner_steps: Count = 1
     """Gradient steps in a training trial."""
     multi_step_loss: bool = True
-    """Train for the return after each of them, not after the last only: an agent stepped further than it was trained
-    for overshoots."""
+    """Train for the return after each inner step, not after the last only (MAML++)."""
     rollouts_per_task: Count = 20
     """Episodes in a task before each gradient step."""
     estimator: Estimator = "lvc"
@@ -49,15 +56,15 @@ class MAMLOptions(AgentOptions):
     proximal: NonNegative = 0.0
     """Weight of the squared distance to the initial parameters in the inner loss."""
     outer: Literal["trpo", "ppo", "policy-gradient", "reptile"] = "trpo"
-    """How the initial parameters learn."""
+    """Outer loop: how the initial parameters learn."""
     meta_batch_size: Count = 40
     """Tasks in each update."""
     max_kl: Positive = 0.01
-    """Mean KL divergence of an update: TRPO's largest, and what the step size of PPO and policy gradient adapts to."""
+    """Mean KL divergence of an update in nats: TRPO's bound; PPO and policy gradient adapt their step size to it."""
     fisher_fraction: PositiveFraction = 0.25
-    """TRPO: share of the tasks on which the curvature is measured."""
+    """TRPO: share of the tasks on which the Fisher matrix is measured."""
     learning_rate: Positive = 3e-4
-    """Adam's step size at first: Reptile's falls linearly to zero, those of PPO and policy gradient follow max_kl."""
+    """Adam's learning rate at the start. Reptile's falls linearly to zero, others follow max_kl."""
     n_epochs: Count = 5
     """PPO: gradient steps on each batch."""
     clip_range: Positive = 0.3
@@ -69,7 +76,7 @@ class MAMLOptions(AgentOptions):
     gamma: Fraction = 0.99
     """Discount per step."""
     gae_lambda: Fraction = 0.95
-    """GAE's lambda over the linear baseline."""
+    """Lambda of generalised advantage estimation over the linear baseline."""
     test_rollouts: Count | None = None
     """Episodes before each gradient step in a test trial; None: as in training."""
     test_steps: NonNegativeInt | None = None

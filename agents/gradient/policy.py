@@ -1,4 +1,4 @@
-"""Policies with parameters of their own in every task: fixed while rollouts are collected, or adapting as they go."""
+"""Policies with parameters of their own in every task: fixed during rollouts, or adapting after some episodes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -17,13 +17,13 @@ from metarl.tasks.policies import Transition
 from metarl.trials.context import Context, ContextTracker
 from metarl.trials.rollouts import StochasticPolicy
 
-LOOK_EVERY = 32  # steps on a device that would have to be waited for
+LOOK_EVERY = 32  # steps between two questions to a device; each question waits for it
 
 
 @final
 @dataclass(frozen=True)
 class InnerProblem:
-    """How a policy learns inside a task: from which rollouts, with which loss, and for how many steps."""
+    """How a policy adapts inside a task: the loss, the number of rollouts and the number of inner steps."""
 
     distribution: TaskDistribution
     inner: InnerLoop[PolicyNetwork]
@@ -36,14 +36,14 @@ class InnerProblem:
     def lesson(
         self, steps: Rollouts, num_tasks: int, mean: Callable[[Tensor], Tensor] = torch.mean
     ) -> dict[str, Tensor]:
-        """What an inner step in `num_tasks` tasks learns from (see `inner_objective.lesson`)."""
+        """The data of an inner step in `num_tasks` tasks (see `inner_objective.lesson`)."""
         features = observation_features(steps.observation, self.distribution.observation_space)
         return lesson(steps, num_tasks, features, self.discount, self.trace, mean)
 
 
 @final
 class RolloutPolicy(StochasticPolicy):
-    """Acts in R rollouts of each of N tasks (task-major), each task with parameters that stay as they are."""
+    """Acts in R rollouts of each of N tasks (task-major). Each task has parameters of its own, which stay fixed."""
 
     def __init__(self, problem: InnerProblem, adapted: Adapted, rollouts: int, seed: int) -> None:
         super().__init__(adapted.num_tasks * rollouts, adapted.steps.device)
@@ -73,10 +73,10 @@ class RolloutPolicy(StochasticPolicy):
 
 @final
 class GradientPolicy(StochasticPolicy):
-    """Adapts by gradient steps: after every `rollouts` episodes in a task its parameters take one, `steps` in all.
+    """Adapts by gradient steps: one after every `rollouts` episodes in a task, until it has taken `steps` of them.
 
     Tasks are independent: one may adapt while another is in the middle of an episode. A deterministic policy draws its
-    actions as long as it has steps to take, since it learns from trying, and then takes the most likely ones.
+    actions while it still has steps to take, because it must explore. After the last step it takes the most likely.
     """
 
     def __init__(self, problem: InnerProblem, num_tasks: int, deterministic: bool, seed: int) -> None:
@@ -95,7 +95,7 @@ class GradientPolicy(StochasticPolicy):
 
     @property
     def adapted(self) -> Adapted:
-        """The parameters of every task now."""
+        """The current parameters of every task."""
         return self._adapted
 
     def begin(self, mask: Tensor | None = None) -> None:
@@ -136,7 +136,7 @@ class GradientPolicy(StochasticPolicy):
 
 @final
 class EpisodeContext:
-    """What B slots of an environment show to a network: the present step, or the episode so far."""
+    """The network's input in B slots of an environment: the current step, or the episode so far."""
 
     def __init__(self, problem: InnerProblem, num_slots: int) -> None:
         self._inner = problem.inner
@@ -166,7 +166,7 @@ class EpisodeContext:
             self._latest = int(self._time.max())
 
     def parameters(self, adapted: Adapted, observation: Tensor) -> Tensor:
-        """Parameters `[B, P]` of the action head; the slots of a task come one after the other."""
+        """Parameters `[B, P]` of the action head; slots are task-major."""
         step = self._live.at(observation)
         if self._past is None:
             rows = (x[:, None].expand(-1, self._length, *x.shape[1:]).clone() for x in _values(step))
@@ -174,7 +174,7 @@ class EpisodeContext:
         slots = torch.arange(len(self._time), device=self._time.device)
         for row, x in zip(_values(self._past), _values(step), strict=True):
             row[slots, self._time] = x
-        # what lies behind a slot's own time is stale, and causality hides it
+        # entries after a slot's own time are old; causal attention does not read them
         shown = self._latest + 1
         data = {
             f.name: x[:, :shown].reshape(adapted.num_tasks, -1, shown, *x.shape[2:])
@@ -186,18 +186,18 @@ class EpisodeContext:
 
 @final
 class Episodes:
-    """The episodes since the last inner step of N tasks: R rows a task, an episode each, padded to the horizon."""
+    """The episodes since the last inner step: R rows for each of N tasks, one episode a row, padded to the horizon."""
 
     def __init__(self, problem: InnerProblem, num_tasks: int, device: torch.device) -> None:
         self._shape = (num_tasks, problem.rollouts, problem.distribution.horizon)
         self._episode = torch.zeros(num_tasks, dtype=torch.int64, device=device)
         self._time = torch.zeros_like(self._episode)
         self._valid = torch.zeros(self._shape, dtype=torch.bool, device=device)
-        self._steps_left = problem.rollouts  # at least, until a task is complete
+        self._steps_left = problem.rollouts  # a lower bound, until a task is complete
         self._rows: list[Tensor] = []  # observation, action, reward, done, log-probability
 
     def add(self, transition: Transition, log_prob: Tensor, learning: Tensor) -> None:
-        """Note one step in the tasks where `learning` [N] is true."""
+        """Record one step of the tasks where `learning` [N] is true."""
         done = transition.done
         values = (transition.observation, transition.action, transition.reward, done, log_prob)
         if not self._rows:
@@ -212,17 +212,17 @@ class Episodes:
         self._steps_left -= 1
 
     def may_be_complete(self) -> bool:
-        """Whether some task may have lived through all its episodes; the device is not asked where that cannot be."""
+        """Whether a task may have experienced all its episodes; asks the device only if that is possible."""
         if self._steps_left <= 0:
             self._steps_left = self._shape[1] - int(self._episode.max())  # an episode takes a step or more
         return self._steps_left <= 0
 
     def complete(self) -> Tensor:
-        """The tasks [n] that have lived through all their episodes."""
+        """Indices [n] of the tasks that have experienced all their episodes."""
         return (self._episode == self._shape[1]).nonzero().squeeze(-1)
 
     def take(self, index: Tensor) -> Rollouts:
-        """The episodes of these tasks, `[n * R, T]`; forgets them."""
+        """The episodes of the tasks with indices `index` [n] as `[n * R, T, ...]`; then forgets them."""
         steps = Rollouts(*(row[index].flatten(0, 1) for row in (*self._rows, self._valid)))
         self.forget(index)
         return steps

@@ -16,11 +16,11 @@ from metarl.trials.trajectories import Trajectories
 
 @final
 class CapturedRollout:
-    """`collect` in native environments, again and again for trials of as many steps: the same numbers in one graph.
+    """`collect` in native environments as one CUDA graph, which is replayed for every batch of trials.
 
-    The graph holds every step of a trial, not one step for all: each has its own length of the key-value cache, as it
-    has without a graph. So nothing is padded or masked, no state has to be copied back to where a step began, and the
-    host has nothing to do between the first step and the last.
+    It gives the same numbers as `collect`. All trials have `num_steps` steps.
+    The graph holds every step of a trial, so each step has its own length of the key-value cache, as without a graph.
+    Nothing is padded or masked, no state is copied, and the host does nothing between the first and the last step.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class CapturedRollout:
         env: NativeVectorEnv,
         num_steps: int,
     ) -> None:
-        """`expert`, if any, advises the learner, with the softness `temperature`."""
+        """`expert`, if any, labels each step; `temperature` as in `ExpertLabels.expert_labels`."""
         self._learner = learner
         self._expert = expert
         self._temperature = temperature
@@ -40,9 +40,9 @@ class CapturedRollout:
         self._captured = Captured(self._play, [learner.generator, env.generator])
 
     def __call__(self, tasks: Tasks, action_seed: int, environment_seed: int) -> tuple[Trajectories, Tensor | None]:
-        """A trial in each of the tasks, and the expert_labels if there is an expert.
+        """One trial `[T]` in each of the B tasks, and the expert labels `[B, T, ...]`; None without an expert.
 
-        Raises ValueError as `collect` does.
+        Raises ValueError if an observation or a reward is not finite.
         """
         self._learner.restart(action_seed)
         self._env.generator.manual_seed(environment_seed)

@@ -1,4 +1,4 @@
-"""In-context adaptation: a policy whose memory of the trial is all that changes inside it."""
+"""In-context adaptation: inside a trial only the memory of the policy changes."""
 
 from typing import final
 
@@ -14,7 +14,7 @@ from metarl.trials.rollouts import StochasticPolicy
 
 @final
 class InContextPolicy(StochasticPolicy):
-    """Carries the memory of its trials; adapting is remembering."""
+    """Acts in N tasks at once. It adapts by what its memory holds; its parameters stay fixed."""
 
     def __init__(self, actor: Actor, num_tasks: int, deterministic: bool, seed: int) -> None:
         super().__init__(num_tasks, actor.output.weight.device)
@@ -30,7 +30,7 @@ class InContextPolicy(StochasticPolicy):
         return self._log_prob
 
     def restart(self, seed: int) -> None:
-        """Draw actions from here on as a new policy with this seed does."""
+        """Restart the random stream of actions, as in a new policy with this seed."""
         self.generator.manual_seed(seeding.stream_seed(seed, "actions"))
 
     def begin(self, mask: Tensor | None = None) -> None:

@@ -1,4 +1,4 @@
-"""RL² (Duan et al. 2016, arXiv 1611.02779): an agent whose memory is its learning algorithm, meta-trained with PPO."""
+"""RL² (Duan et al. 2016, arXiv 1611.02779): a policy with memory, meta-trained with PPO over whole trials."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -32,8 +32,8 @@ from metarl.trials.rollouts import collect
 from metarl.trials.trajectories import Trajectories
 
 __all__ = ["RL2", "RL2Options"]
-FEW_TRIALS = 100  # fewer in a batch make minibatches that are too noisy for a critic
-SHORTEST_TRIAL = 10  # steps of a training trial at the start of its growth, at least an episode
+FEW_TRIALS = 100  # with fewer in a batch, minibatches of whole trials are too noisy for the critic
+SHORTEST_TRIAL = 10  # steps of the first training trials, unless an episode is longer
 
 
 @final
@@ -61,7 +61,7 @@ class RL2(Agent):
     ) -> None:
         super().__init__(distribution, options, seed=seed, device=device)
         self.trial_steps = self.trial_episodes * distribution.horizon
-        self._episode_steps: float = distribution.horizon  # of those in the last batch, on the mean
+        self._episode_steps: float = distribution.horizon  # mean length of an episode in the last batch
         self.teaching = _teaching(distribution, self.options)
         self._has_expert = self.teaching.expert is not None
         with torch.random.fork_rng(devices=[]):
@@ -91,10 +91,11 @@ class RL2(Agent):
         return self.distribution.num_episodes if self.options.num_episodes is None else self.options.num_episodes
 
     def policy(self, num_tasks: int, deterministic: bool | None = None, seed: int = 0) -> InContextPolicy:
-        """The actor in new trials; None for `deterministic` draws continuous actions and takes the likeliest discrete.
+        """The trained policy at the start of a trial in each of `num_tasks` tasks.
 
-        Continuous actions without their noise make trials such as none in training was, and the memory may go astray:
-        on Meta-World's reach, after 3 M steps, it solves 95 % of the layouts with drawn and 28 % with likeliest ones.
+        With `deterministic=None` continuous actions are drawn, and discrete ones are the most likely.
+        Without noise, continuous actions lead to trials unlike those of training, which the memory does not know: on
+        Meta-World's reach, after 3 M steps, drawn actions solve 95 % of the layouts, the most likely ones 28 %.
         """
         if deterministic is None:
             deterministic = not isinstance(self.distribution.action_space, spaces.Box)
@@ -136,8 +137,8 @@ class RL2(Agent):
         self._prepare()
 
     def _prepare(self) -> None:
-        """Choose how rollouts and epochs run; graphs begin anew, since the optimiser's state may have moved."""
-        self._rollout: tuple[object, CapturedRollout] | None = None  # and what it was made for
+        """Choose how rollouts and epochs run. Graphs are recorded anew: tensors of the optimiser may be new ones."""
+        self._rollout: tuple[object, CapturedRollout] | None = None  # its settings come first
         self._epoch: Callable[[Batch, Tensor, Tensor], Tensor] = self._policy_epoch
         self._further_epoch: Callable[[Batch, Tensor, Tensor], Tensor] = self._critic_epoch
         if self._graphs:
@@ -146,7 +147,7 @@ class RL2(Agent):
     def _collect(
         self, trial_steps: int, fraction_done: float, on_step: Callable[[TaskVectorEnv], None]
     ) -> tuple[Trajectories, Tensor | None]:
-        """This process's share of a batch of trials in fresh tasks, and the expert's labels while it is imitated."""
+        """This process's share of a batch of trials in new tasks, and the expert labels while they are imitated."""
         steps = self._steps_needed(trial_steps)
         num_trials = max(self.options.num_minibatches, -(-(self.options.batch_steps // steps) // distributed.size()))
         if self._env is None or self._env.num_envs != num_trials:
@@ -168,7 +169,7 @@ class RL2(Agent):
         return trajectories, taught.expert_labels(self.options.imitation_temperature)
 
     def _captured_rollout(self, env: NativeVectorEnv, steps: int, imitates: bool) -> CapturedRollout:
-        """The one of the last update if it was made for the same."""
+        """The rollout graph of the last update if its settings are the same, else a new one."""
         made_for = (env, steps, imitates)
         if self._rollout is None or self._rollout[0] != made_for:
             self._rollout = None  # first, so that its memory is free
@@ -179,17 +180,17 @@ class RL2(Agent):
         return self._rollout[1]
 
     def _trial_steps(self, fraction_done: float) -> int:
-        """Steps of a training trial: whole where an expert leads the way, else short at first."""
+        """Steps of a training trial: all from the start if there is an expert, else few at first."""
         if self._has_expert:
             return self.trial_steps
         first = max(self.distribution.horizon, SHORTEST_TRIAL)
         return growing_steps(fraction_done, self.trial_steps, first, self.options.trial_curriculum)
 
     def _steps_needed(self, trial_steps: int) -> int:
-        """Steps in which the episodes of such a trial were lately over, in doublings of the longest episode.
+        """Steps of a row: as many as the episodes of such a trial recently took, in doublings of the horizon.
 
-        More would be episodes of a next trial in the same task, and fewer tasks in a batch. An expert is followed to
-        the end of the trial.
+        Longer rows would repeat the trial in the same task, with fewer tasks in a batch.
+        With an expert, rows have all steps of the trial.
         """
         if self._has_expert:
             return trial_steps
@@ -198,13 +199,16 @@ class RL2(Agent):
         return min(trial_steps, horizon << max(0, math.ceil(math.log2(needed / horizon))))
 
     def _discount(self, steps: int) -> float:
-        """The discount per step in trials of so many steps."""
+        """The discount per step in trials of `steps` steps."""
         if self.options.gamma is not None:
             return self.options.gamma
         return gamma_of_horizon(effective_horizon(steps, self.trial_steps, self.options.batch_steps))
 
     def _optimise(self, batch: Batch, fraction_done: float) -> dict[str, float]:
-        """Epochs of minibatches of whole trials; returns the means of what was measured on the way."""
+        """Epochs over minibatches of whole trials; returns the mean losses.
+
+        Raises FloatingPointError if a loss is not finite.
+        """
         options = self.options
         rate = options.learning_rate * linear_decay(fraction_done, options.warmup)
         for group in self.optimiser.param_groups:
@@ -223,7 +227,7 @@ class RL2(Agent):
         return {**Losses(*means[:-1]).metrics(), "train/learning_rate": rate}
 
     def _policy_epoch(self, batch: Batch, order: Tensor, entropy_weight: Tensor) -> Tensor:
-        """Steps on all trials in this order. Returns `Losses` as `[minibatches, measures]`."""
+        """Gradient steps on minibatches of the trials in this order. Returns `Losses` `[num_minibatches, measures]`."""
         rows = []
         for part in order.chunk(self.options.num_minibatches):
             self.optimiser.zero_grad()
@@ -231,9 +235,9 @@ class RL2(Agent):
         return torch.stack(rows)
 
     def _fit_critic(self, batch: Batch, stream: torch.Generator) -> Tensor:
-        """Further epochs of the critic alone, on what the policy remembers after its update. Returns all value losses.
+        """Further epochs of the critic alone, on the memory of the updated policy. Returns all value losses `[K]`.
 
-        Minibatches of a few whole trials are too noisy for a critic; single steps are many, however few the trials.
+        Minibatches of few whole trials are too noisy for a critic. Even few trials have many single steps.
         """
         epochs = self.options.critic_epochs
         if epochs is None:
@@ -247,7 +251,7 @@ class RL2(Agent):
         return torch.cat(rows)
 
     def _critic_epoch(self, batch: Batch, memory: Tensor, order: Tensor) -> Tensor:
-        """Steps of the critic on all single steps in this order. Returns the value losses `[critic_minibatches]`."""
+        """Gradient steps of the critic on single steps in this order. Returns value losses `[critic_minibatches]`."""
         rows = []
         for part in order.chunk(self.options.critic_minibatches):
             self.optimiser.zero_grad()
@@ -255,9 +259,9 @@ class RL2(Agent):
         return torch.stack(rows)
 
     def _step(self, measured: Tensor, *modules: nn.Module) -> Tensor:
-        """Move modules along their gradients; nothing moves where `measured`, which is returned, is not finite.
+        """One optimiser step on the clipped gradients of `modules`, left out if `measured` is not finite.
 
-        The host is told once an update: asking after every step would make it wait for the device each time.
+        Returns `measured`. The host reads it once an update: after every step it would wait for the device each time.
         """
         gradients = [p.grad for module in modules for p in module.parameters() if p.grad is not None]
         distributed.average([measured, *gradients])

@@ -1,4 +1,7 @@
-"""Imitating an expert that knows the task, on the trials that the learner itself lives through."""
+"""Expert labels: what a privileged expert does in the states that the learner visits (DAgger).
+
+Ross, Gordon and Bagnell 2011, arXiv 1011.0686.
+"""
 
 from typing import final
 
@@ -13,11 +16,13 @@ from metarl.trials.rollouts import StochasticPolicy
 
 @final
 class ExpertLabels(StochasticPolicy):
-    """Acts as the learner does, and notes at every step what an expert that knows the task would have done.
+    """Acts as the learner does, and records at every step the action of a privileged expert.
 
-    A learner that cannot see the task and imitates one that can ends at the posterior: it takes an action as often as
-    the expert does, given what it has seen. That is posterior sampling, a strategy from which reinforcement starts well
-    (Lee et al. 2023, arXiv 2306.14892).
+    The expert knows the task, the learner does not. The learner that imitates it best takes each action with the
+    posterior probability that it is the expert's, given the trial so far. This is posterior sampling (Lee et al. 2023,
+    arXiv 2306.14892), from which reinforcement learning starts well.
+
+    Raises ValueError if `expert` is None.
     """
 
     def __init__(self, learner: StochasticPolicy, expert: PrivilegedPolicy | None, tasks: Tasks) -> None:
@@ -35,10 +40,11 @@ class ExpertLabels(StochasticPolicy):
         return self._learner.log_prob
 
     def expert_labels(self, temperature: float) -> Tensor:
-        """What the expert advised at each step since the last hard reset: `[B, T, A]` or, if continuous, `[B, T, ...]`.
+        """Labels of the T steps since the last hard reset: `[B, T, A]` probabilities, or `[B, T, ...]` actions.
 
-        Of discrete actions it takes each with the probability softmax(values / temperature), `temperature` in units of
-        the values' deviation between actions: the softer, the more a step teaches, and the less it says of the best.
+        With the expert's action values, the probabilities of the A discrete actions are
+        softmax(values / (temperature * deviation)). `deviation` is the mean standard deviation of values between
+        actions. A high temperature says more about the other actions, and less about which is best.
         """
         expert_labels = torch.stack(self._advice, 1)
         if not self._has_values:

@@ -1,4 +1,4 @@
-"""PPO over whole trials (Schulman et al. 2017, arXiv 1707.06347), and the imitation of an expert that may go before."""
+"""PPO over whole trials (Schulman et al. 2017, arXiv 1707.06347), or imitation of an expert on the same trials."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from metarl.nn.critic import TrialCritic
 from metarl.trials.context import Context
 from metarl.trials.trajectories import Trajectories
 
-STEPS_AT_ONCE = 65_536  # valued in one forward, so that memory does not grow with the batch
+STEPS_AT_ONCE = 65_536  # in one forward pass without gradients, so that memory does not grow with the batch
 
 
 class Losses(NamedTuple):
-    """What one gradient step measured, each a mean over steps. A new measure is a field here."""
+    """Losses of one gradient step, each a mean over environment steps. A new measure is a field here."""
 
     policy_gradient_loss: Any  # a tensor [], or a number once the host has it
     value_loss: Any
@@ -28,7 +28,7 @@ class Losses(NamedTuple):
     clip_fraction: Any
 
     def metrics(self) -> dict[str, float]:
-        """Under the names of `metarl.training.logs.METRICS`."""
+        """The losses by the names of `metarl.training.logs.METRICS`."""
         own = {f"train/{name}": value for name, value in self._asdict().items() if name != "entropy"}
         return own | {"train/entropy_loss": -self.entropy}
 
@@ -36,7 +36,7 @@ class Losses(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Batch:
-    """What PPO learns from: B trials of T steps."""
+    """B trials of T steps, with what PPO needs to learn from them."""
 
     context: Context
     action: Tensor  # [B, T, ...]
@@ -45,15 +45,13 @@ class Batch:
     target: Tensor  # [B, T] normalised value targets
     task_vector: Tensor  # [B, D]
     time_left: Tensor  # [B, T] as a share of a whole trial
-    expert_labels: (
-        Tensor | None
-    )  # [B, T, A] or [B, T, ...] what the expert would have done: imitate it; None: reinforce
+    expert_labels: Tensor | None  # [B, T, A] probabilities or [B, T, ...] actions to imitate; None: PPO
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class TrialPPO:
-    """From trials to gradients: assesses what was lived through, then adds up the gradients of actor and critic."""
+    """PPO's gradients: `prepare_batch` computes advantages and targets, `backward` the gradients of a minibatch."""
 
     actor: Actor
     critic: TrialCritic
@@ -68,11 +66,11 @@ class TrialPPO:
     def prepare_batch(
         self, trajectories: Trajectories, expert_labels: Tensor | None, discount: float, steps: int
     ) -> tuple[Batch, float]:
-        """What to learn from a batch of trials of `steps` steps, by the clock of their episodes' time limits.
+        """Advantages and value targets of B trials, and the critic's explained variance.
 
-        Also the share of the returns' variance that the critic explained. A trial that is not over at its last
-        step, since an episode ended early, is worth there what it was worth before that step. Moves the critic's units
-        towards those of the returns.
+        `steps` is the length of a trial on the clock of `functional.returns.trial_time`. If a trial is not over at the
+        last step of its row, GAE continues from the value before that step. `discount` is per step of that clock.
+        Updates the statistics with which the critic normalises returns.
         """
         before, after = trial_time(trajectories.dones, self.horizon, steps)
         time_left = (steps - before) / self.trial_steps
@@ -95,7 +93,7 @@ class TrialPPO:
         return batch, 1 - (advantage.var() / returns.var().clamp(min=1e-8)).item()
 
     def backward(self, batch: Batch, part: Tensor, entropy_weight: float | Tensor) -> Tensor:
-        """Add the gradients of the trials at `part`, segment by segment.
+        """Add the gradients of the trials with indices `part` [n], one segment of `bptt_steps` after the other.
 
         Returns `Losses` as one tensor `[measures]`.
         """
@@ -111,13 +109,13 @@ class TrialPPO:
 
     @torch.no_grad()
     def memory_outputs(self, context: Context) -> Tensor:
-        """What the actor remembers `[B, T, M]`, computed some trials at a time."""
+        """Outputs `[B, T, M]` of the actor's memory, computed for some trials at a time."""
         return torch.cat([self.actor(context[part])[0] for part in _parts(context.started)])
 
     def backward_critic(self, batch: Batch, memory: Tensor, steps: Tensor) -> Tensor:
-        """Add the critic's gradients at single `steps` [N], counted trial by trial, which `memory` [B, T, M] remembers.
+        """Add the critic's gradients at single steps, and return the value loss [].
 
-        Returns the value loss.
+        `steps` [N] are indices into the B * T steps of the batch, trial by trial; `memory` is `[B, T, M]`.
         """
         at = (steps[:, None] // memory.shape[1], steps[:, None] % memory.shape[1])  # N trials of one step
         value = self.critic(
@@ -128,7 +126,7 @@ class TrialPPO:
         return loss.detach()
 
     def _values(self, context: Context, time_left: Tensor, tasks: Tensor) -> Tensor:
-        """Values `[B, T]` in units of reward, some trials at a time."""
+        """Values `[B, T]` in units of reward, computed for some trials at a time."""
         memory = self.memory_outputs(context)
         values = [
             self.critic(memory[part], context.observation[part], time_left[part], tasks[part])
@@ -137,7 +135,7 @@ class TrialPPO:
         return self.critic.denormalised(torch.cat(values))
 
     def _losses(self, batch: Batch, part: Tensor, window: slice, past: Any) -> tuple[Losses, Any]:
-        """Of one segment of the trials at `part`, and the past after it."""
+        """Losses on the steps `window` of the trials with indices `part`, and the past for the next segment."""
         context = batch.context[part, window]
         memory, parameters, past = self._read(context, past)
         log_prob = self.actor.head.log_prob(parameters, batch.action[part, window])
@@ -157,7 +155,7 @@ class TrialPPO:
         ), past
 
     def _read(self, context: Context, past: Any) -> tuple[Tensor, Tensor, Any]:
-        """What the actor makes of a segment: memory, action parameters and the past of the next one."""
+        """Memory `[B, T, M]`, action parameters `[B, T, P]` and the past for the next segment."""
         if not self.bf16:
             return self.actor(context, past)  # type: ignore[no-any-return]
         with torch.autocast(context.started.device.type, torch.bfloat16):
@@ -171,5 +169,5 @@ def _segments(steps: int, length: int | None) -> Iterator[slice]:
 
 
 def _parts(started: Tensor) -> tuple[Tensor, ...]:
-    """Indices of some of the trials `[B, T]` at a time."""
+    """Indices of the trials `[B, T]` in groups of at most `STEPS_AT_ONCE` steps."""
     return torch.split(torch.arange(len(started), device=started.device), max(1, STEPS_AT_ONCE // started.shape[1]))

@@ -1,6 +1,7 @@
 """Action heads: from a network's output to actions, log-probabilities and entropies.
 
-Functional, because making and validating `torch.distributions` objects dominates a rollout step of a small policy.
+Heads are functions of parameter tensors. In a small policy, objects of `torch.distributions` would take most of the
+time of a rollout step.
 """
 
 import math
@@ -14,10 +15,10 @@ from torch import Tensor, nn
 
 
 class ActionHead(nn.Module, ABC):
-    """A distribution over actions: a network's output becomes its parameters, and these say everything about it."""
+    """A family of probability distributions over actions, whose parameters `[..., P]` come from a network's output."""
 
-    num_outputs: int  # what the network gives
-    num_features: int  # width of `features`: an action as the input of a network
+    num_outputs: int  # width of the network's output
+    num_features: int  # width of `encode`: an action as the input of a network
 
     @abstractmethod
     def forward(self, output: Tensor) -> Tensor:
@@ -25,15 +26,15 @@ class ActionHead(nn.Module, ABC):
 
     @abstractmethod
     def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
-        """One action `[..., *action shape]` per parameter vector."""
+        """One action `[..., *action shape]` for each parameter vector `[..., P]`."""
 
     @abstractmethod
     def mode(self, parameters: Tensor) -> Tensor:
-        """The most likely action."""
+        """The most likely action `[..., *action shape]`."""
 
     @abstractmethod
     def log_prob(self, parameters: Tensor, action: Tensor) -> Tensor:
-        """Joint log-probability [...] of an action: the sum over its dimensions."""
+        """Log-probability [...] in nats of a whole action: the sum over its dimensions."""
 
     @abstractmethod
     def entropy(self, parameters: Tensor) -> Tensor:
@@ -45,16 +46,21 @@ class ActionHead(nn.Module, ABC):
 
     @abstractmethod
     def cross_entropy(self, parameters: Tensor, advice: Tensor) -> Tensor:
-        """Cross-entropy [...] to an expert: its probabilities of discrete actions, or its one continuous action."""
+        """Cross-entropy [...] in nats to expert labels: probabilities `[..., A]` (Discrete), else one action."""
 
     @abstractmethod
     def encode(self, action: Tensor) -> Tensor:
-        """Actions as float vectors `[..., num_features]` of order one."""
+        """Actions as float vectors `[..., num_features]` with entries within [-1, 1]."""
 
 
 @final
 class CategoricalHead(ActionHead):
-    """Discrete actions; the parameters are logits."""
+    """Discrete actions; the parameters `[..., A]` are logits.
+
+    >>> head = CategoricalHead(spaces.Discrete(3))
+    >>> head.mode(torch.tensor([[0.0, 2.0, 1.0]]))
+    tensor([1])
+    """
 
     def __init__(self, space: spaces.Discrete) -> None:
         super().__init__()
@@ -92,12 +98,13 @@ class CategoricalHead(ActionHead):
 
 @final
 class MultiCategoricalHead(ActionHead):
-    """Several discrete choices at once, independent given the network's output.
+    """K discrete choices at once, independent given the network's output.
 
-    The parameters are the logits of each choice, filled up to the longest with logits that are never drawn.
+    The parameters `[..., K * longest]` are the logits of each choice, padded to the longest with impossible options.
+    Raises TypeError for a space whose shape has more than one dimension.
     """
 
-    IMPOSSIBLE = -1e9  # a logit
+    IMPOSSIBLE = -1e9  # the logit of an option that does not exist
 
     def __init__(self, space: spaces.MultiDiscrete) -> None:
         super().__init__()
@@ -108,9 +115,9 @@ class MultiCategoricalHead(ActionHead):
         self._longest = int(counts.max())
         option = torch.arange(self._longest)
         place = (counts.cumsum(0) - counts)[:, None] + option
-        self.place: Tensor  # [K * longest] of the network's outputs; past the last where there is no such option
-        self.first: Tensor  # [K] the number of each choice's first option
-        self.kept: Tensor  # [num_features] which of the [K * longest] there are
+        self.place: Tensor  # [K * longest] index into the network's outputs; -1: no such option
+        self.first: Tensor  # [K] the first option of each choice
+        self.kept: Tensor  # [num_features] indices of the [K * longest] options that exist
         exists = option < counts[:, None]
         self.register_buffer("place", torch.where(exists, place, -1).flatten(), persistent=False)
         self.register_buffer("kept", exists.flatten().nonzero().flatten(), persistent=False)
@@ -147,16 +154,17 @@ class MultiCategoricalHead(ActionHead):
         return chosen.flatten(-2)[..., self.kept].float()
 
     def _choices(self, parameters: Tensor) -> Tensor:
-        """`[..., K, longest]`"""
+        """The logits of each choice, `[..., K, longest]`."""
         return parameters.reshape(*parameters.shape[:-1], -1, self._longest)
 
 
 @final
 class GaussianHead(ActionHead):
-    """Continuous actions: independent normals around the network's mean, in units of half the box.
+    """Continuous actions: independent normal distributions around the network's output.
 
-    The standard deviation is a free parameter of the head, and its logarithm joins the means in the distribution's
-    parameters. Samples are not clipped (the environment clips), so log-probabilities are those of the samples.
+    The parameters `[..., 2 * A]` are means, then logarithms of standard deviations, in units of half the box.
+    The standard deviations are free parameters of the head: they do not depend on the observation.
+    Samples are not clipped, because the environment clips. Log-probabilities are those of the samples.
     """
 
     def __init__(self, space: spaces.Box) -> None:
@@ -173,11 +181,11 @@ class GaussianHead(ActionHead):
         self.log_std = nn.Parameter(torch.full((self.num_outputs,), -0.5))
 
     def forward(self, output: Tensor) -> Tensor:
-        return torch.cat([output, self.log_std.expand_as(output)], -1)
+        return torch.cat([output, self.log_std.expand_as(output)], -1)  # [..., A] -> [..., 2 A]
 
     def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
         mean, log_std = parameters.chunk(2, -1)
-        noise = torch.empty_like(mean).normal_(generator=generator)
+        noise = torch.empty_like(mean).normal_(generator=generator)  # [..., A]
         return self._denormalise(mean + log_std.exp() * noise)
 
     def mode(self, parameters: Tensor) -> Tensor:
@@ -185,7 +193,7 @@ class GaussianHead(ActionHead):
 
     def log_prob(self, parameters: Tensor, action: Tensor) -> Tensor:
         mean, log_std = parameters.chunk(2, -1)
-        error = (self._normalise(action) - mean) / log_std.exp()
+        error = (self._normalise(action) - mean) / log_std.exp()  # [..., A]
         return (-0.5 * error.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
 
     def entropy(self, parameters: Tensor) -> Tensor:
@@ -203,14 +211,19 @@ class GaussianHead(ActionHead):
         return self._normalise(action).clamp(-1, 1)
 
     def _normalise(self, action: Tensor) -> Tensor:
+        """Actions `[..., *shape]` as `[..., A]` in units of half the box."""
         return (action.flatten(action.dim() - len(self._shape)) - self.center) / self.scale
 
     def _denormalise(self, x: Tensor) -> Tensor:
+        """The inverse: `[..., A]` to `[..., *shape]`."""
         return (self.center + self.scale * x).reshape(*x.shape[:-1], *self._shape)
 
 
 def action_head(space: spaces.Space[Any]) -> ActionHead:
-    """The head for an action space: categorical for Discrete and MultiDiscrete, Gaussian for Box; else TypeError."""
+    """The head for an action space: categorical for Discrete and MultiDiscrete, Gaussian for Box.
+
+    Raises TypeError for any other space.
+    """
     if isinstance(space, spaces.Discrete):
         return CategoricalHead(space)
     if isinstance(space, spaces.Box):

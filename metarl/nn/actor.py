@@ -18,7 +18,7 @@ from metarl.trials.trajectories import Trajectories
 
 @final
 class Actor(nn.Module):
-    """Context in, memory and action parameters out."""
+    """The policy network of an in-context agent: encoder, retrieval (optional), memory, action head."""
 
     def __init__(
         self,
@@ -36,21 +36,21 @@ class Actor(nn.Module):
         self.output = linear(width, self.head.num_outputs, 0.01)
 
     def forward(self, context: Context, past: Any = (None, None)) -> tuple[Tensor, Tensor, Any]:
-        """Memory [B, T, D], action parameters [B, T, P] and the past that a next segment reads."""
+        """Memory `[B, T, D]`, action parameters `[B, T, P]`, and the past for the next segment of the same trials."""
         retrieved, remembered = past
-        token = self.encoder(context)
+        token = self.encoder(context)  # [B, T, D]
         if self.retrieval is not None:
             token, retrieved = self.retrieval(token, context, retrieved)
         memory, remembered = self.memory(token, remembered)
         return memory, self.head(self.output(memory)), (retrieved, remembered)
 
     def initial_state(self, num_trials: int) -> Any:
-        """The state of trials that have seen nothing."""
+        """The state at the start of `num_trials` trials."""
         cache = None if self.retrieval is None else self.retrieval.empty_cache(num_trials)
         return cache, self.memory.initial_state(num_trials)
 
     def step(self, context: Context, state: Any) -> tuple[Tensor, Any]:
-        """Action parameters [B, P] after one more step, and the state after it; may change the state in place."""
+        """Action parameters `[B, P]` of one more step, and the state after it. May change the given state in place."""
         cache, remembered = state
         token = self.encoder(context)
         if self.retrieval is not None:
@@ -59,21 +59,24 @@ class Actor(nn.Module):
         return self.head(self.output(memory)), (cache, remembered)
 
     def reset(self, state: Any, mask: Tensor) -> Any:
-        """The state with the trials where `mask` [B] is true forgotten."""
+        """The state after the trials where `mask` [B] is true were forgotten. May change the given state in place."""
         cache, remembered = state
         if cache is not None:
             cache.reset(mask)
         return cache, self.memory.reset(remembered, mask)
 
     def update_statistics(self, trajectories: Trajectories) -> None:
-        """Count a batch of trials in the normalisation of observations and rewards."""
+        """Add a batch of trials to the statistics that normalise observations and rewards."""
         self.encoder.update_statistics(trajectories)
         if self.retrieval is not None:
             self.retrieval.update_statistics(trajectories)
 
     @torch.no_grad()
     def attention_weights(self, context: Context) -> Tensor | None:
-        """What each step of trials `[B, T]` reads `[B, layers, heads, T, T]`, retrieval first; None: no attention."""
+        """Attention weights `[B, layers, heads, T, T]` in trials `[B, T]`, retrieval first; None without attention.
+
+        Row t has the weights of step t on all steps.
+        """
         token, layers = self.encoder(context), []
         if self.retrieval is not None:
             layers.append(self.retrieval.weights(token, context)[:, None])

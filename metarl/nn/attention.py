@@ -10,30 +10,30 @@ from torch import Tensor, nn
 from metarl.nn.layers import linear
 
 SMALLEST_CACHE = 16  # steps
-BLOCK = 256  # queries at a time where a trial is longer than the window: fewer waste less on keys out of reach
+BLOCK = 256  # queries in one product when a trial is longer than the window; smaller blocks read fewer masked keys
 
 
 @final
 @dataclass
 class KeyValueCache:
-    """Keys and values of the steps that each of B trials has seen, for one attention layer; updated in place.
+    """Keys and values of the steps that each of B trials has experienced, for one attention layer; changed in place.
 
-    Slot `step % capacity` holds a step, so a full cache is a ring: the sliding window. Each trial has its own length.
-    While all trials are in step (`lockstep` is their common length) the filled part is read without a mask.
+    Slot `step % capacity` holds a step, so a full cache is a ring buffer: the sliding window. Each trial has its own
+    length. While all trials have the same length, `lockstep` is that length and no mask is needed.
     """
 
     keys: Tensor  # [B, H, C, E], rotated
     values: Tensor  # [B, H, C, E]
-    lengths: Tensor  # [B] steps seen
-    lockstep: int | None
-    longest: int  # at least the largest of `lengths`, known on the host
+    lengths: Tensor  # [B] steps so far
+    lockstep: int | None  # the length of all trials; None: they may differ
+    longest: int  # an upper bound of `lengths`, known on the host
 
     @property
     def capacity(self) -> int:
         return self.keys.shape[2]
 
     def append(self, key: Tensor, value: Tensor, window: int) -> None:
-        """Store one step's key and value `[B, H, E]`; grows by doubling until it holds `window` steps."""
+        """Store the key and value `[B, H, E]` of one step. The capacity doubles until it is `window` steps."""
         key, value = key.to(self.keys.dtype), value.to(self.values.dtype)  # under autocast they differ
         if self.longest == self.capacity < window:
             self._grow(min(2 * self.capacity, window))
@@ -49,7 +49,7 @@ class KeyValueCache:
         self.longest += 1
 
     def readable(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Keys, values `[B, H, C', E]` and which of them count `[B, 1, 1, C']` (None: all)."""
+        """Keys and values `[B, H, C', E]` of C' slots, and a mask `[B, 1, 1, C']` of each trial's own (None: all)."""
         filled = min(self.longest, self.capacity)
         keys, values = self.keys[:, :, :filled], self.values[:, :, :filled]
         if self.lockstep is not None:
@@ -75,37 +75,37 @@ class KeyValueCache:
 
 
 class Past(NamedTuple):
-    """What a segment of a long trial can still read of the segments before it, without gradient."""
+    """Keys and values of earlier segments of a long trial that the next segment reads, without gradient."""
 
     keys: Tensor  # [B, H, up to window - 1, E], rotated
-    values: Tensor
-    steps: int  # seen so far, the position of the next step
+    values: Tensor  # [B, H, up to window - 1, E]
+    steps: int  # steps so far: the position of the next step
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, window: int, past: Past | None = None) -> tuple[Tensor, Past]:
-    """softmax(Q K' / sqrt(E)) V [B, H, T, E] over the last `window` steps, and what a next segment reads of these.
+    """softmax(Q K' / sqrt(E)) V `[B, H, T, E]` over the last `window` steps, and the past for the next segment.
 
-    Scaled dot-product attention (Vaswani et al. 2017, arXiv 1706.03762), causal; `query` [B, H, T, E].
+    Causal scaled dot-product attention (Vaswani et al. 2017, arXiv 1706.03762); all inputs are `[B, H, T, E]`.
     """
     steps = query.shape[2]
     if past is not None:
-        key, value = torch.cat([past.keys, key], 2), torch.cat([past.values, value], 2)
+        key, value = torch.cat([past.keys, key], 2), torch.cat([past.values, value], 2)  # [B, H, past + T, E]
     if key.shape[2] == steps <= window:
         y = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
     else:
-        y = torch.cat(_blocks(query, key, value, window), 2)
+        y = torch.cat(_blocks(query, key, value, window), 2)  # [B, H, T, E]
     kept = slice(max(0, key.shape[2] - window + 1), None)
     before = 0 if past is None else past.steps
     return y, Past(key[:, :, kept].detach(), value[:, :, kept].detach(), before + steps)
 
 
 def _blocks(query: Tensor, key: Tensor, value: Tensor, window: int) -> list[Tensor]:
-    """Some consecutive queries at a time, each block with no more of the keys than it may read."""
+    """Outputs `[B, H, up to BLOCK, E]` of consecutive blocks of queries; each block gets only the keys it may read."""
     steps, earlier, outputs = query.shape[2], key.shape[2] - query.shape[2], []
     for start in range(0, steps, BLOCK):
         end = min(start + BLOCK, steps)
         read = slice(max(0, earlier + start + 1 - window), earlier + end)
-        mask = readable(end - start, read.stop - read.start, window, query.device)
+        mask = readable(end - start, read.stop - read.start, window, query.device)  # [queries, keys]
         outputs.append(
             nn.functional.scaled_dot_product_attention(
                 query[:, :, start:end], key[:, :, read], value[:, :, read], attn_mask=mask
@@ -115,41 +115,42 @@ def _blocks(query: Tensor, key: Tensor, value: Tensor, window: int) -> list[Tens
 
 
 def attend_cached(query: Tensor, key: Tensor, value: Tensor, window: int, cache: KeyValueCache) -> Tensor:
-    """The same for one more step of every trial [B, H, 1, E]; the cache keeps its key and value."""
-    cache.append(key[:, :, 0], value[:, :, 0], window)
-    keys, values, mask = cache.readable()
+    """`attend` for one more step of every trial `[B, H, 1, E]`; the cache keeps its key and value."""
+    cache.append(key[:, :, 0], value[:, :, 0], window)  # [B, H, E]
+    keys, values, mask = cache.readable()  # [B, H, C', E]
     return nn.functional.scaled_dot_product_attention(query.to(keys.dtype), keys, values, attn_mask=mask)
 
 
 def attention_weights(query: Tensor, key: Tensor, window: int) -> Tensor:
-    """softmax(Q K' / sqrt(E)) `[B, H, T, T]`: row t is what step t reads."""
-    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    """softmax(Q K' / sqrt(E)) `[B, H, T, T]`: row t has the weights of step t on all steps."""
+    scores = query @ key.mT / math.sqrt(query.shape[-1])  # [B, H, T, T]
     return scores.masked_fill(~readable(query.shape[2], key.shape[2], window, query.device), -torch.inf).softmax(-1)
 
 
 def readable(queries: int, keys: int, window: int, device: torch.device) -> Tensor:
-    """Which of `keys` consecutive steps each of the last `queries` of them may read `[queries, keys]`."""
+    """A mask `[queries, keys]`: which of `keys` consecutive steps the last `queries` of them may read."""
     position = torch.arange(keys, device=device)
-    distance = position[keys - queries :, None] - position
+    distance = position[keys - queries :, None] - position  # [queries, keys] steps back
     return (distance >= 0) & (distance < window)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """`[B, T, D]` to `[B, H, T, E]`."""
-    return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads).transpose(1, 2)
+    return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads).transpose(1, 2)  # [B, T, H, E] -> [B, H, T, E]
 
 
 def merge_heads(y: Tensor) -> Tensor:
     """`[B, H, T, E]` to `[B, T, D]`."""
-    return y.transpose(1, 2).flatten(2)
+    return y.transpose(1, 2).flatten(2)  # [B, T, H, E] -> [B, T, D]
 
 
 @final
 class Attention(nn.Module):
-    """Multi-head attention over the steps of a trial: learned queries, keys and values of the same tokens.
+    """Causal multi-head self-attention over the last `window` steps of a trial.
 
-    Causal, within a sliding window, with rotary positions (Su et al. 2021, arXiv 2104.09864): only the distance between
-    two steps counts, so lifetimes may be longer than the window.
+    Positions are rotary (Su et al. 2021, arXiv 2104.09864). Only the distance between two steps matters, so a trial may
+    be longer than the window. Raises ValueError for a width that the heads do not divide into even parts, and for a
+    window below 1.
     """
 
     def __init__(self, width: int, heads: int, window: int) -> None:
@@ -161,23 +162,23 @@ class Attention(nn.Module):
         self.output = linear(width, width)
         frequency = 10_000.0 ** -(torch.arange(0, width // heads, 2) / (width // heads))
         self.frequency: Tensor
-        self.register_buffer("frequency", frequency, persistent=False)
+        self.register_buffer("frequency", frequency, persistent=False)  # [E / 2]
 
     def forward(self, x: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
-        """Every step of `x` [B, T, D] attends to itself and the steps before it in its window, `past` included."""
+        """Outputs `[B, T, D]`: each step of `x` [B, T, D] reads itself and earlier steps of its window and `past`."""
         before = 0 if past is None else past.steps
         query, key, value = self._project(x, torch.arange(before, before + x.shape[1], device=x.device))
         y, past = attend(query, key, value, self.window, past)
         return self.output(merge_heads(y)), past
 
     def step(self, x: Tensor, cache: KeyValueCache) -> Tensor:
-        """One more step `[B, D]` of every trial, reading the earlier ones from the cache."""
+        """Output `[B, D]` of one more step `[B, D]` of every trial; earlier steps are read from the cache."""
         position = cache.lengths[:, None, None] if cache.lockstep is None else cache.lengths[:1]
         y = attend_cached(*self._project(x[:, None], position), self.window, cache)
         return self.output(merge_heads(y))[:, 0]  # type: ignore[no-any-return]
 
     def weights(self, x: Tensor) -> Tensor:
-        """Attention weights `[B, H, T, T]` for whole trials `[B, T, D]`: row t is what step t reads."""
+        """Attention weights `[B, H, T, T]` in whole trials `[B, T, D]`: row t has those of step t on all steps."""
         query, key, _ = self._project(x, torch.arange(x.shape[1], device=x.device))
         return attention_weights(query, key, self.window)
 
@@ -185,20 +186,21 @@ class Attention(nn.Module):
         return empty_cache(num_trials, self.heads, self.window, self.output.weight)
 
     def _project(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys (both turned to their `position`) and values, each [B, H, T, E]."""
+        """Queries, keys (both rotated by their `position`) and values, each `[B, H, T, E]`."""
+        # [B, T, D] -> [B, T, 3 D] -> three of [B, H, T, E]
         query, key, value = (split_heads(part, self.heads) for part in self.query_key_value(x).chunk(3, -1))
         return self._rotate(query, position), self._rotate(key, position), value
 
     def _rotate(self, x: Tensor, position: Tensor) -> Tensor:
-        """Turn each pair of features of `x` [B, H, T, E] by position times frequency; `position` [T] or [B, 1, T]."""
+        """Rotate pairs of features of `x` [B, H, T, E] by position * frequency radians; `position` [T] or [B, 1, T]."""
         angle = position[..., None] * self.frequency  # [..., T, E / 2]
         cosine, sine = angle.cos(), angle.sin()
-        first, second = x.chunk(2, -1)
+        first, second = x.chunk(2, -1)  # [B, H, T, E / 2]
         return torch.cat([first * cosine - second * sine, second * cosine + first * sine], -1)
 
 
 def check_heads(width: int, heads: int, window: int) -> None:
-    """ValueError unless `heads` heads of an even width fit and the window holds a step."""
+    """Raise ValueError unless each head gets an even part of `width`, and the window holds a step."""
     if width % (2 * heads):
         raise ValueError(f"width must be a multiple of twice the number of heads, got {width} and {heads}")
     if window < 1:
@@ -206,7 +208,7 @@ def check_heads(width: int, heads: int, window: int) -> None:
 
 
 def empty_cache(num_trials: int, heads: int, window: int, weight: Tensor) -> KeyValueCache:
-    """A cache with room for a few steps, on the device and of the width of `weight` [D, D]; it grows as needed."""
+    """An empty cache with room for a few steps; it grows. Width, type and device are those of `weight` [D, D]."""
     keys = weight.new_zeros(num_trials, heads, min(SMALLEST_CACHE, window), len(weight) // heads)
     lengths = torch.zeros(num_trials, dtype=torch.int64, device=weight.device)
     return KeyValueCache(keys, torch.zeros_like(keys), lengths, 0, 0)

@@ -1,4 +1,4 @@
-"""A vector that adapts instead of the network (CAVIA, Zintgraf et al. 2019, arXiv 1810.03642)."""
+"""A context vector that adapts in place of the network (CAVIA, Zintgraf et al. 2019, arXiv 1810.03642)."""
 
 from typing import final
 
@@ -8,14 +8,16 @@ from torch import Tensor, nn
 
 @final
 class ContextVector(nn.Module):
-    """Appends a vector of free parameters to a network's input; in the inner loop it alone changes.
+    """Appends a vector of free parameters to a network's input. In the inner loop only this vector changes.
 
-    It starts every task at zero: the outer loop must not train it, since a start other than zero is nothing that the
-    next layer's bias could not say. Adapt `("*.value",)`, or the path that it has in its network.
+    It is zero at the start of every task. The outer loop must not train it: the bias of the next layer can express any
+    other start. To adapt it, name its parameter in the network, as `("*.value",)`.
 
     >>> network = nn.Sequential(ContextVector(3), nn.Linear(2 + 3, 1))
     >>> network(torch.zeros(7, 2)).shape
     torch.Size([7, 1])
+
+    Raises ValueError if `width` is below 1.
     """
 
     def __init__(self, width: int) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from metarl.spaces import SMALLEST, channels_first, image_shape, is_image, scaled_pixels
 
-COARSEST = 5  # cells of the shorter side in which the convolutions end, at most
+COARSEST = 5  # largest shorter side, in cells, of the last layer's output
 
 
 FIRST_CHANNELS, CHANNELS = 16, 32
@@ -19,15 +19,15 @@ FIRST_CHANNELS, CHANNELS = 16, 32
 class Convolutions(nn.Module):
     """Images `[..., *space.shape]` as normalised features `[..., size]`.
 
-    Pixels are scaled to [0, 1]; each layer halves the sides, until the shorter one has at most 5 cells. Integers stay
-    integers up to here: only what is being looked at is ever held as floats.
+    Pixels are scaled to [0, 1]. Each layer halves the sides, until the shorter one has at most 5 cells.
+    Images are stored as integers; only the batch that passes through is converted to floats.
 
     >>> import torch
     >>> network = Convolutions(spaces.Box(0, 255, (64, 64, 3), "uint8"))
     >>> network(torch.zeros(7, 5, 64, 64, 3, dtype=torch.uint8)).shape == (7, 5, network.size)
     True
 
-    Raises ValueError for a space whose images have a side of fewer than 8 pixels, or that is none of images.
+    Raises ValueError for a space that is not one of images, or whose images have a side of fewer than 8 pixels.
     """
 
     def __init__(self, space: spaces.Box) -> None:
@@ -44,7 +44,8 @@ class Convolutions(nn.Module):
 
     def forward(self, observation: Tensor) -> Tensor:
         x = scaled_pixels(channels_first(observation, self._space), self._space)
-        y: Tensor = self.layers(x.reshape(-1, *x.shape[-3:]))
+        y: Tensor = self.layers(x.reshape(-1, *x.shape[-3:]))  # [..., C, H, W] -> [N, C, H, W] -> [N, C', h, w]
+        # [N, C', h, w] -> [..., size]
         return self.norm(y.reshape(*x.shape[:-3], -1))  # type: ignore[no-any-return]
 
 

@@ -1,4 +1,4 @@
-"""A critic of whole trials that may be told the task: the value of what a policy remembers."""
+"""A critic for whole trials. It may be privileged: it then sees the task."""
 
 from typing import Any, final
 
@@ -13,16 +13,16 @@ from metarl.nn.layers import linear
 
 @final
 class TrialCritic(nn.Module):
-    """Expected discounted return of the rest of a trial, from memory, observation, time left and, if told, the task.
+    """Expected discounted return of the rest of a trial, from memory, observation, time left and (privileged) the task.
 
-    In meta-training the simulator knows the task. A baseline may depend on it: the gradient stays unbiased, since it
-    does not depend on the action, and its variance falls. The memory gets no gradient from the critic.
-    The network predicts in units of the returns' running deviation; when those units move, the last layer is rescaled
-    so that predictions stay the same (PopArt, van Hasselt et al. 2016, arXiv 1602.07714).
+    In meta-training the simulator knows the task, so a critic may see it. The critic does not depend on the action, so
+    the policy gradient stays unbiased, and its variance falls. The memory gets no gradient from the critic.
+    Predictions are normalised by the running mean and deviation of the returns. When these change, the last layer is
+    rescaled so that predictions in units of reward stay the same (PopArt, van Hasselt et al. 2016, arXiv 1602.07714).
     """
 
     def __init__(self, space: spaces.Space[Any], memory_width: int, task_vectors: Tensor | None, width: int) -> None:
-        """`task_vectors` [N, D] is a sample of the prior that sets the scale of the task input; None: not told."""
+        """`task_vectors` [N, D] are sampled tasks that set the scale of the task input; None: not privileged."""
         super().__init__()
         self.memory = linear(memory_width, width)
         self.observation = ObservationEncoder(space, width)
@@ -35,7 +35,7 @@ class TrialCritic(nn.Module):
         self.task_mean: Tensor
         self.task_deviation: Tensor
         self.register_buffer("mean", torch.zeros(()))
-        self.register_buffer("deviation", torch.zeros(()))  # zero until the first update
+        self.register_buffer("deviation", torch.zeros(()))  # zero until the first call of update_statistics
         probe = torch.zeros(2, 1) if task_vectors is None else task_vectors
         self.register_buffer("task_mean", probe.mean(0))
         self.register_buffer("task_deviation", probe.std(0).clamp(min=1e-6))
@@ -49,16 +49,19 @@ class TrialCritic(nn.Module):
         return self.output(x).squeeze(-1)  # type: ignore[no-any-return]
 
     def denormalised(self, value: Tensor) -> Tensor:
-        """Values in units of reward."""
+        """Normalised values in units of reward."""
         return value * self.deviation + self.mean
 
     def normalised(self, value: Tensor) -> Tensor:
-        """The inverse: targets for `forward`."""
+        """The inverse of `denormalised`: targets for `forward`."""
         return (value - self.mean) / self.deviation
 
     @torch.no_grad()
     def update_statistics(self, returns: Tensor, step: float = 0.1) -> None:
-        """Move the units towards the mean and deviation of `returns`; predictions in units of reward do not change."""
+        """Move mean and deviation towards those of `returns`, by the share `step`, at once at the first call.
+
+        Predictions in units of reward do not change.
+        """
         first = self.deviation == 0
         step_size = torch.where(first, 1.0, step)
         returns_mean, returns_deviation = distributed.mean_and_deviation(returns)

@@ -19,8 +19,16 @@ from metarl.trials.trajectories import Trajectories
 
 @final
 class ObservationEncoder(nn.Module):
-    """Observations `[..., *shape]` as vectors `[..., width]`: convolutions of images, a linear map of any other Box,
-    embeddings of discrete spaces."""
+    """Observations `[..., *shape]` as vectors `[..., width]`.
+
+    Images pass through convolutions, any other Box through a linear map, discrete spaces through embeddings.
+
+    >>> encoder = ObservationEncoder(spaces.Box(-1, 1, (4,)), width=8)
+    >>> encoder(torch.zeros(7, 5, 4)).shape
+    torch.Size([7, 5, 8])
+
+    Raises TypeError for a space that is neither Box, Discrete nor MultiDiscrete.
+    """
 
     def __init__(self, space: spaces.Space[Any], width: int) -> None:
         super().__init__()
@@ -48,43 +56,46 @@ class ObservationEncoder(nn.Module):
 
     def forward(self, observation: Tensor) -> Tensor:
         if self.image is not None:
+            # [..., *image] -> [..., features] -> [..., width]
             return self.layer(self.image(observation))  # type: ignore[no-any-return]
         if isinstance(self.layer, nn.Linear):
-            x = self.normaliser(observation)
+            x = self.normaliser(observation)  # [..., *shape] -> [..., D] -> [..., width]
             return self.layer(x.flatten(x.dim() - len(self._shape)))  # type: ignore[no-any-return]
+        # K discrete entries: [..., *shape] -> [..., K] -> [..., K, width] -> [..., width]
         index = observation.flatten(observation.dim() - len(self._shape)) if self._shape else observation[..., None]
         return self.layer(index + self.offsets).sum(-2)  # type: ignore[no-any-return]
 
     def update_statistics(self, observation: Tensor) -> None:
-        """Count a batch of observations in the normalisation of a Box; nothing to do for images and discrete ones."""
+        """Add a batch to the statistics that normalise a Box. Images and discrete observations have none."""
         if self.image is None and isinstance(self.layer, nn.Linear):
             self.normaliser.update_statistics(observation)
 
 
 @final
 class ContextEncoder(nn.Module):
-    """One token `[..., width]` for each step of the context: observation and the transition that led there."""
+    """One token `[..., width]` for each step of the context: the observation and the transition before it."""
 
     def __init__(self, space: spaces.Space[Any], head: ActionHead, width: int) -> None:
         super().__init__()
-        self._head = (head,)  # in a tuple: the head's parameters belong to the policy, not to its encoder
+        self._head = (head,)  # in a tuple, so that the head's parameters are not counted among those of the encoder
         self.observation = ObservationEncoder(space, width)
         self.previous_observation = ObservationEncoder(space, width)
         self.reward_scale = RewardScale()
         self.previous = nn.Linear(head.num_features + 3, width)
-        nn.init.normal_(self.previous.weight)  # as loud as the embeddings: the reward must be heard beside them
+        nn.init.normal_(self.previous.weight)  # unit variance, so that rewards are not drowned by the embeddings
         nn.init.zeros_(self.previous.bias)
         self.output = linear(width, width)
 
     def forward(self, context: Context) -> Tensor:
         action = self._head[0].encode(context.previous_action) * context.started[..., None]
         scalars = torch.stack([self.reward_scale(context.previous_reward), context.previous_done, context.started], -1)
+        # [..., action features + 3] -> [..., width]
         token = self.observation(context.observation) + self.previous(torch.cat([action, scalars], -1))
         token = token + self.previous_observation(context.previous_observation) * context.started[..., None]
         return self.output(nn.functional.silu(token / 2))  # type: ignore[no-any-return]
 
     def update_statistics(self, trajectories: Trajectories) -> None:
-        """Count a batch of trials in the normalisation of observations and rewards."""
+        """Add a batch of trials to the statistics that normalise observations and rewards."""
         self.observation.update_statistics(trajectories.observations)
         self.previous_observation.update_statistics(trajectories.observations)
         self.reward_scale.update_statistics(trajectories.rewards)

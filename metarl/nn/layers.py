@@ -1,4 +1,4 @@
-"""Layers with the initialisation that the library uses."""
+"""Linear layers with orthogonal initialisation."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from torch import nn
 
 
 def linear(inputs: int, outputs: int, gain: float = 1.0) -> nn.Linear:
-    """A linear layer with orthogonal weights of the given gain and no bias at the start."""
+    """A linear layer that starts with orthogonal weights of the given gain and zero bias."""
     layer = nn.Linear(inputs, outputs)
     nn.init.orthogonal_(layer.weight, gain)
     nn.init.zeros_(layer.bias)
@@ -15,7 +15,7 @@ def linear(inputs: int, outputs: int, gain: float = 1.0) -> nn.Linear:
 
 
 def mlp(inputs: int, hidden: Sequence[int], outputs: int, output_gain: float = 1.0) -> nn.Sequential:
-    """Linear layers with SiLU between them; `output_gain` scales the last."""
+    """A multi-layer perceptron with SiLU between its linear layers; `output_gain` scales the weights of the last."""
     widths = [inputs, *hidden]
     layers: list[nn.Module] = []
     for before, after in zip(widths, hidden, strict=False):

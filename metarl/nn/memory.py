@@ -1,4 +1,4 @@
-"""Sequence memories behind one protocol: what an in-context agent remembers of its trial."""
+"""The protocol of sequence memories, with which in-context agents remember their trial."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -7,23 +7,27 @@ from torch import Tensor, nn
 
 
 class Memory(nn.Module, ABC):
-    """Reads a trial step by step with a state, or many steps at once; both give the same outputs."""
+    """A sequence model over the steps of a trial. It reads one step with a state, or many steps at once.
+
+    Both ways give the same outputs.
+    """
 
     @abstractmethod
     def forward(self, x: Tensor, past: Any = None) -> tuple[Tensor, Any]:
-        """Outputs `[B, T, D]` of T steps `[B, T, D]`, each seeing itself and the steps before it.
+        """Outputs `[B, T, D]` of T steps `[B, T, D]`, and the past for the next segment. Step t reads steps 0 to t.
 
-        Starts at the first step of a trial, or after the segment that returned `past`. Gradients stop between segments.
+        The first step is that of a trial (`past=None`), or the one after the segment that returned `past`. Gradients
+        stop between segments.
         """
 
     @abstractmethod
     def initial_state(self, num_trials: int) -> Any:
-        """The state of trials that have seen nothing."""
+        """The state at the start of `num_trials` trials."""
 
     @abstractmethod
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Output `[B, D]` of one step `[B, D]` and the state after it; may change the given state in place."""
+        """Output `[B, D]` of one step `[B, D]`, and the state after it. May change the given state in place."""
 
     @abstractmethod
     def reset(self, state: Any, mask: Tensor) -> Any:
-        """The state with the trials where `mask` [B] is true forgotten; may change the given state in place."""
+        """The state after the trials where `mask` [B] is true were forgotten. May change the given state in place."""

@@ -10,7 +10,7 @@ from metarl import distributed
 
 @final
 class RewardScale(nn.Module):
-    """Divides rewards by the root mean square of those that are not zero, so that they reach a network of order one."""
+    """Divides rewards of any shape by the root mean square of all non-zero rewards so far (by 1 before the first)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,14 +24,14 @@ class RewardScale(nn.Module):
         return reward / scale.float()
 
     def update_statistics(self, reward: Tensor) -> None:
-        """Count a batch of rewards; call it between updates, never between a rollout and learning from it."""
+        """Add a batch of rewards of any shape. Call it between updates, not between a rollout and learning from it."""
         self.square_sum += distributed.total(reward.double().square().sum())
         self.count += distributed.total((reward != 0).sum())
 
 
 @final
 class RunningNormaliser(nn.Module):
-    """Shifts and scales vectors `[..., *shape]` to mean 0 and deviation 1, by the statistics of all batches so far."""
+    """Shifts and scales `[..., *shape]` to mean 0 and deviation 1 over all batches so far; clips to ±10."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class RunningNormaliser(nn.Module):
         return ((x - self.mean.float()) / deviation.float()).clamp(-10, 10)
 
     def update_statistics(self, x: Tensor) -> None:
-        """Count a batch, by the parallel form of Welford's recursion; call it between updates only."""
+        """Add a batch `[..., *shape]`, by the parallel form of Welford's recursion. Call it between updates only."""
         rows = x.double().flatten(0, x.dim() - self.mean.dim() - 1)
         num_rows = len(rows) * distributed.size()
         mean, variance = distributed.mean_and_variance(rows)

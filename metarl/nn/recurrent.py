@@ -10,7 +10,7 @@ from metarl.nn.memory import Memory
 
 @final
 class RecurrentMemory(Memory):
-    """A gated recurrent network: GRU (Cho et al. 2014) or LSTM (Hochreiter and Schmidhuber 1997)."""
+    """A gated recurrent network: GRU (Cho et al. 2014, arXiv 1406.1078) or LSTM (Hochreiter and Schmidhuber 1997)."""
 
     def __init__(self, cell: Literal["gru", "lstm"], width: int, layers: int) -> None:
         super().__init__()
@@ -25,6 +25,7 @@ class RecurrentMemory(Memory):
 
     def forward(self, x: Tensor, past: Any = None) -> tuple[Tensor, Any]:
         y, state = self.network(x, past)
+        # `state` is [layers, B, D] for a GRU, two of these for an LSTM
         return y, tuple(part.detach() for part in state) if isinstance(state, tuple) else state.detach()
 
     def initial_state(self, num_trials: int) -> tuple[Tensor, ...]:

@@ -1,4 +1,4 @@
-"""Retrieval: what happened the last times the agent was here?"""
+"""Episodic retrieval: attention to the transitions of the trial that left a similar observation."""
 
 from typing import Any, final
 
@@ -24,12 +24,14 @@ from metarl.trials.trajectories import Trajectories
 
 @final
 class Retrieval(nn.Module):
-    """Attention from the current observation to the transitions that left a like observation, added to the token.
+    """Attention from the current observation to transitions that left a similar observation, added to the token.
 
-    The query is a map of the current observation, the key the same map (at the start of training) of the observation
-    that each remembered transition left, the value a map of that transition. So one hop finds what the agent did here
-    before and what came of it, at any distance: there are no positions. A general memory has to discover this lookup
-    from reward alone, and on tabular MDPs it stays on that plateau for millions of steps.
+    The query is a linear map of the current observation. The key is a map of the observation that a transition left;
+    both maps are equal at the start of training. The value is a map of the transition. There are no positions. One
+    layer thus finds, at any distance, what the agent did in this state before and what followed.
+    A memory alone must learn this lookup from reward; on tabular MDPs that took millions of steps.
+
+    Raises ValueError for a width that the heads do not divide into even parts, and for a window below 1.
     """
 
     def __init__(self, space: spaces.Space[Any], width: int, heads: int, window: int) -> None:
@@ -46,17 +48,17 @@ class Retrieval(nn.Module):
         self.output = linear(width, width)
 
     def forward(self, token: Tensor, context: Context, past: Past | None = None) -> tuple[Tensor, Past]:
-        """Tokens `[B, T, D]` with what each retrieves, and the past that a next segment reads."""
+        """Tokens `[B, T, D]` plus what each retrieves, and the past for the next segment."""
         y, past = attend(*self._project(token, context), self.window, past)
         return token + self.output(merge_heads(y)), past
 
     def step(self, token: Tensor, context: Context, cache: KeyValueCache) -> Tensor:
-        """One more step `[B, D]` of every trial."""
+        """The token `[B, D]` of one more step of every trial plus what it retrieves; the cache keeps the step."""
         y = attend_cached(*self._project(token[:, None], context[:, None]), self.window, cache)
         return token + self.output(merge_heads(y))[:, 0]  # type: ignore[no-any-return]
 
     def weights(self, token: Tensor, context: Context) -> Tensor:
-        """What each step reads `[B, H, T, T]`."""
+        """Attention weights `[B, H, T, T]`: row t has the weights of step t on all steps."""
         query, key, _ = self._project(token, context)
         return attention_weights(query, key, self.window)
 
@@ -64,12 +66,13 @@ class Retrieval(nn.Module):
         return empty_cache(num_trials, self.heads, self.window, self.output.weight)
 
     def update_statistics(self, trajectories: Trajectories) -> None:
-        """Count a batch of trials in the normalisation of observations."""
+        """Add a batch of trials to the statistics that normalise observations."""
         self.observation.update_statistics(trajectories.observations)
 
     def _project(self, token: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
-        here = self.observation(context.observation)
+        """Queries, keys and values, each `[B, H, T, E]`."""
+        here = self.observation(context.observation)  # [B, T, D]
         left = self.observation(context.previous_observation) * context.started[..., None]
         parts = (self.query(here), self.key(left), self.value(self.norm(token)))
-        query, key, value = (split_heads(part, self.heads) for part in parts)
+        query, key, value = (split_heads(part, self.heads) for part in parts)  # [B, T, D] -> [B, H, T, E]
         return query, key, value

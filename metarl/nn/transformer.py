@@ -1,4 +1,4 @@
-"""A causal Transformer as memory."""
+"""A causal Transformer (Vaswani et al. 2017, arXiv 1706.03762) as memory."""
 
 import itertools
 from typing import final
@@ -13,7 +13,7 @@ from metarl.nn.memory import Memory
 
 @final
 class Block(nn.Module):
-    """One Transformer layer, normalised before each branch; the branches start small so that training starts calm."""
+    """One pre-norm Transformer layer. The outputs of its branches start small, which keeps early training stable."""
 
     def __init__(self, width: int, heads: int, window: int, layers: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Block(nn.Module):
 
 @final
 class TransformerMemory(Memory):
-    """A causal Transformer that reads the last `window` steps; each layer looks back that far from the one below."""
+    """A causal Transformer. Each of its layers reads the last `window` steps of the layer below."""
 
     def __init__(self, width: int, layers: int, heads: int, window: int) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class TransformerMemory(Memory):
         return state
 
     def attention_weights(self, x: Tensor) -> Tensor:
-        """What each step of whole trials `[B, T, D]` reads: `[B, layers, heads, T, T]`."""
+        """Attention weights `[B, layers, heads, T, T]` in whole trials `[B, T, D]`: row t has those of step t."""
         weights = []
         for block in self._layers():
             weights.append(block.attention.weights(block.attention_norm(x)))

@@ -1,4 +1,4 @@
-"""How a policy took each change of the task inside a trial."""
+"""How the return of a policy follows each change of the task inside a trial."""
 
 from dataclasses import dataclass
 from typing import final
@@ -13,16 +13,21 @@ from metarl.evaluation.statistics import Interval, bootstrap_interval
 @final
 @dataclass(frozen=True)
 class Change:
-    """What one change of the task did to a policy."""
+    """The effect of one change of the task on a policy's return."""
 
     episode: int  # the first in the next task, counted from 1
     lost: Interval  # return of the first episode after the change minus the last one before it
-    noticed: int | None  # episodes until the mean return has made up nine tenths of what it will; None: it never falls
-    kept: Interval | None  # where a task comes back: its first episode now minus its first episode ever
+    noticed: (
+        int | None
+    )  # episodes until the mean return has regained nine tenths of its later rise; None: no fall or rise
+    kept: Interval | None  # where a task returns: its first episode now minus its very first
 
 
 def measure_changes(evaluation: Evaluation, distribution: ChangingTasks) -> list[Change]:
-    """How a policy evaluated on `distribution` took each change. ValueError if the trials ended before the last one."""
+    """The effect of each change of the task, for a policy that was evaluated on `distribution`.
+
+    Raises ValueError if the trials of `evaluation` end before the last change.
+    """
     returns, starts = evaluation.returns, (0, *distribution.change_episodes)
     if evaluation.num_episodes <= starts[-1]:
         raise ValueError(f"the last change comes at episode {starts[-1] + 1}, the trials end after {len(returns[0])}")
@@ -44,7 +49,7 @@ def measure_changes(evaluation: Evaluation, distribution: ChangingTasks) -> list
 
 
 def _noticed(curve: np.ndarray) -> int | None:
-    """Episodes after the first of `curve` until nine tenths of the way from its second to its best are made up."""
+    """Episodes after the change, which follows `curve[0]`, until 0.9 of the way from `curve[1]` to the best."""
     low, high = curve[1], curve[1:].max()
     if low >= curve[0] or high <= low:
         return None
@@ -52,5 +57,5 @@ def _noticed(curve: np.ndarray) -> int | None:
 
 
 def _mean(scores: np.ndarray) -> Interval:
-    """Over tasks; the generator is fixed, so that the same result always shows the same interval."""
+    """The mean over tasks with its interval. The generator is fixed, so that a result always has the same interval."""
     return bootstrap_interval([scores], np.random.default_rng(0))

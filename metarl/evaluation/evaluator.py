@@ -1,4 +1,4 @@
-"""One evaluator for every adaptive policy: whole trials on tasks it has not met."""
+"""One evaluator for every adaptive policy: whole trials on tasks that training did not draw."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy
 from metarl.trials.player import TrialStep, play, trial_length
 
-MOST_TASK_VALUES = 1_000_000  # a result does not carry more task parameters than this: they can be drawn again
+MOST_TASK_VALUES = 1_000_000  # a result keeps at most so many task parameters; they can be drawn again
 
 
 def evaluate(
@@ -30,11 +30,14 @@ def evaluate(
     *,
     name: str | None = None,
 ) -> Evaluation:
-    """Let `policy` live through `num_tasks` trials of `num_episodes` episodes (default: the distribution's).
+    """Measure how `policy` adapts in `num_tasks` trials of `num_episodes` episodes (default: the distribution's).
 
-    The tasks depend on the seed and the split only, so every policy meets the same ones. More tasks than the policy
-    has slots are met in several batches. `name` is the policy's name in tables (default: its class).
-    ValueError if the policy gives an impossible action, or the environment an observation or reward that is not finite.
+    The tasks depend on the seed and the split only, so every policy meets the same tasks. If there are more tasks than
+    the policy has slots, they are played in several batches. `name` is the policy's name in tables (default: its
+    class).
+
+    Raises ValueError for an action that the space does not have, for an observation or reward that is not finite, and
+    if `num_episodes` is below 1.
 
     >>> import metarl
     >>> class Up(AdaptivePolicy):
@@ -78,7 +81,7 @@ def evaluate(
 
 
 def task_stream(seed: int, distribution: TaskDistribution) -> torch.Generator:
-    """The stream that the evaluation with this seed draws its tasks from; training never uses it."""
+    """The random stream from which an evaluation with this seed draws its tasks. Training never uses it."""
     return seeding.generator(seed, "evaluation", distribution.split_name)
 
 
@@ -90,7 +93,7 @@ def _options(distribution: TaskDistribution) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON holds of an option: numbers, texts and their containers as they are, other things by their names."""
+    """An option as JSON can hold it: numbers, texts and their containers unchanged, other things by name."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
@@ -103,7 +106,7 @@ def _plain(value: Any) -> Any:
 @final
 @dataclass(frozen=True)
 class _Tally:
-    """Sums on the policy's device; the last row and column take what does not count, so nothing is masked by hand."""
+    """Sums on the policy's device. The last row and column collect what does not count, in place of a mask."""
 
     returns: Tensor  # [N + 1, K + 1]
     steps: Tensor  # [N + 1, K + 1]
@@ -118,7 +121,7 @@ class _Tally:
         return _Tally(grid, grid.clone(), grid.clone(), torch.zeros(1, dtype=torch.bool), moments)
 
     def add(self, moment: TrialStep, task: Tensor) -> None:
-        """Count the step of the tasks numbered `task` [B]; numbers past the last task are padding."""
+        """Add one step of the tasks with numbers `task` [B]; numbers after the last task are padding."""
         num_tasks, num_episodes = (size - 1 for size in self.returns.shape)
         place = (task.clamp(max=num_tasks), moment.episode.clamp(max=num_episodes))
         reward = moment.transition.reward.double()

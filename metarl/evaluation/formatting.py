@@ -8,7 +8,7 @@ COLUMNS = 8  # episodes that a table shows at most
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A plain-text table: the first column to the left, all others to the right."""
+    """A plain-text table. The first column is aligned to the left, all others to the right."""
     cells = [header, *rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     lines = [
@@ -22,14 +22,22 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def shown_episodes(num_episodes: int, most: int = COLUMNS) -> list[int]:
-    """Indices of at most `most` episodes, first and last included, dense at the start where adaptation happens."""
+    """Indices of at most `most` episodes with the first and the last; most are early, where adaptation happens.
+
+    >>> shown_episodes(100, 4)
+    [0, 4, 21, 99]
+    """
     if num_episodes <= most:
         return list(range(num_episodes))
     return sorted({round(index) - 1 for index in np.geomspace(1, num_episodes, most).tolist()})
 
 
 def number(value: float, error: float | None = None) -> str:
-    """Four significant digits, or as many decimals as the error supports."""
+    """`value` as text with four significant digits, or with the decimals that its `error` allows.
+
+    >>> number(12.3456), number(12.3456, 0.5)
+    ('12.35', '12.35 ± 0.50')
+    """
     if error is not None and error > 0:
         decimals = int(np.clip(1 - np.floor(np.log10(error)), 0, 6))
         return f"{value:.{decimals}f} ± {error:.{decimals}f}"

@@ -1,4 +1,4 @@
-"""The result of an evaluation: returns of tasks by episodes, and what follows from them."""
+"""The result of an evaluation: returns by task and episode, and statistics of these."""
 
 import dataclasses
 import json
@@ -29,7 +29,10 @@ ARRAYS = {
 @final
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """How one policy adapted to N tasks over the K episodes of a trial."""
+    """The returns of one policy in N tasks over the K episodes of a trial. `metarl.evaluate` makes it.
+
+    Raises ValueError if `returns`, `steps` and `success` are not of one shape `[N, K]`.
+    """
 
     distribution: str
     options: Mapping[str, Any]  # of the distribution
@@ -38,13 +41,13 @@ class Evaluation:
     seed: int
     returns: NDArray[np.float64]  # [N, K] undiscounted
     steps: NDArray[np.int64]  # [N, K] environment steps that each episode took
-    success: NDArray[np.bool_] | None  # [N, K] success at any step of the episode, where the environment reports it
+    success: NDArray[np.bool_] | None  # [N, K] success at any step of the episode; None: not reported
     step_rewards: NDArray[np.float64]  # [T] mean reward at each step of the trial
     step_errors: NDArray[np.float64]  # [T] its standard error over tasks
-    step_counts: NDArray[np.int64]  # [T] tasks whose trial lasted that long
-    tasks: Mapping[str, Any] | None  # parameters as plain lists; None where they were too many to keep
+    step_counts: NDArray[np.int64]  # [T] number of tasks whose trial lasted that long
+    tasks: Mapping[str, Any] | None  # parameters as plain lists; None: too many to keep
     optimal: OptimalReturn | None
-    privileged: bool = False  # whether the policy was told the task: a limit, no competitor
+    privileged: bool = False  # whether the policy knew the task: an upper limit for the others
 
     def __post_init__(self) -> None:
         shape = self.returns.shape
@@ -69,7 +72,7 @@ class Evaluation:
 
     @property
     def gains(self) -> NDArray[np.float64]:
-        """Last minus first episode of each trial `[N]`: what adaptation brought."""
+        """Return of the last episode minus that of the first, of each trial `[N]`: the gain by adaptation."""
         return np.asarray(self.returns[:, -1] - self.returns[:, 0])
 
     @property
@@ -91,9 +94,9 @@ class Evaluation:
         return None if self.success is None else _interval(self.success, confidence)
 
     def success_after(self, adaptation_episodes: int) -> NDArray[np.float64]:
-        """Share of the episodes after the first `adaptation_episodes` that each task `[N]` was solved in, at any step.
+        """Share `[N]` of the episodes after the first `adaptation_episodes` in which each task was solved at any step.
 
-        ValueError if the environment reports no success, or no episode comes after those.
+        Raises ValueError if the environment reports no success, or if no episode comes after those.
         """
         if self.success is None:
             raise ValueError(f"{self.distribution} reports no success")
@@ -112,7 +115,7 @@ class Evaluation:
         return _interval(self.gains, confidence)
 
     def regret_curve(self) -> NDArray[np.float64] | None:
-        """Optimal minus mean return of each episode `[K]`; None where the optimum is not known by episode."""
+        """Optimal minus mean return of each episode `[K]`; None if the optimum of each episode is not known."""
         if self.optimal is None or self.optimal.per_episode is None:
             return None
         return np.asarray(np.asarray(self.optimal.per_episode) - self.returns.mean(0))
@@ -122,7 +125,7 @@ class Evaluation:
         return adaptation_table([self])
 
     def to_json(self) -> str:
-        """Everything as JSON text; numbers are kept exactly."""
+        """All fields as JSON text. Numbers are kept exactly."""
         fields: dict[str, Any] = {"format": FORMAT}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -132,7 +135,7 @@ class Evaluation:
 
     @staticmethod
     def from_json(text: str) -> "Evaluation":
-        """The inverse of `to_json`. ValueError if the text is not an evaluation."""
+        """The inverse of `to_json`. Raises ValueError if the text is not an evaluation."""
         try:
             fields = json.loads(text)
             version = fields.pop("format")
@@ -146,12 +149,12 @@ class Evaluation:
             raise ValueError(f"not an evaluation written by metarl: {error}") from error
 
     def save(self, path: str | Path) -> None:
-        """Write the JSON form; a reader never sees half a file."""
+        """Write the JSON text to `path`, whole or not at all."""
         write_atomically(path, self.to_json())
 
     @staticmethod
     def load(path: str | Path) -> "Evaluation":
-        """Read what `save` wrote. ValueError naming the file if it is damaged."""
+        """Read what `save` wrote. Raises ValueError, naming the file, if it is damaged."""
         try:
             return Evaluation.from_json(Path(path).read_text(encoding="utf-8"))
         except ValueError as error:
@@ -159,7 +162,7 @@ class Evaluation:
 
 
 def _interval(scores: NDArray[Any], confidence: float) -> Interval:
-    """Over tasks; the generator is fixed, so that the same result always shows the same interval."""
+    """The mean over tasks with its interval. The generator is fixed, so that a result always has the same interval."""
     return bootstrap_interval([scores], np.random.default_rng(0), confidence=confidence)
 
 
@@ -170,18 +173,21 @@ def _optimal(fields: dict[str, Any] | None) -> OptimalReturn | None:
     return OptimalReturn(**{**fields, "per_episode": None if per_episode is None else tuple(per_episode)})
 
 
-# options of a plugged-in family that say how it is made, not what its tasks are: its name stands for them
+# options of a plugged-in family that say how its environments are made; tables leave them out
 WIRING = ("family", "make", "apply", "draw", "share_tasks", "show_tasks", "workers", "timeout")
 
 
 def adaptation_table(evaluations: Sequence[Evaluation]) -> str:
-    """Mean return of chosen episodes and of the whole trial, one policy a row, the optimum last."""
+    """A table of mean returns, of some episodes and of the whole trial: one policy in a row, the optimum last.
+
+    Raises ValueError if the evaluations are not of the same trials.
+    """
     header, rows = adaptation_rows(evaluations)
     return f"{describe(evaluations[0])}\n\n{aligned(header, rows)}"
 
 
 def adaptation_rows(evaluations: Sequence[Evaluation]) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the adaptation table. ValueError if the evaluations are not of the same trials."""
+    """Header and cells of `adaptation_table`. Raises ValueError if the evaluations are not of the same trials."""
     check_comparable(evaluations)
     shown = shown_episodes(evaluations[0].num_episodes)
     header = ["policy", *[f"ep {k + 1}" for k in shown], "trial ± s.e."]
@@ -212,12 +218,12 @@ def _row(evaluation: Evaluation, shown: list[int], solved: bool) -> list[str]:
 
 
 def describe(evaluation: Evaluation) -> str:
-    """One line: the distribution, its options, the split, how much was measured and with which seed."""
+    """One line with the distribution, its options, the split, the numbers of episodes and tasks, and the seed."""
     return f"{describe_trials(evaluation)} · {evaluation.num_tasks:,} tasks · seed {evaluation.seed}"
 
 
 def describe_trials(evaluation: Evaluation) -> str:
-    """One line for what all evaluations in a comparison share: distribution, options, split and episodes."""
+    """One line with what all evaluations of a comparison share: distribution, options, split and episodes."""
     told = {name: value for name, value in evaluation.options.items() if name not in WIRING and value is not None}
     options = ", ".join(f"{name}={value}" for name, value in told.items())
     family = evaluation.distribution + (f" ({options})" if options else "")
@@ -226,7 +232,7 @@ def describe_trials(evaluation: Evaluation) -> str:
 
 
 def check_comparable(evaluations: Sequence[Evaluation]) -> None:
-    """ValueError unless there are evaluations, and all are of the same distribution, split and number of episodes."""
+    """Raise ValueError unless there are evaluations, all of one distribution, split and number of episodes."""
     if not evaluations:
         raise ValueError("nothing to compare: no evaluations were given")
     first, *others = ((_family(evaluation), evaluation.policy) for evaluation in evaluations)

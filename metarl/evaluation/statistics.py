@@ -1,7 +1,7 @@
 """Statistics of evaluations: robust means, and bootstrap intervals over tasks and seeds.
 
 A bootstrap resample of n scores is written as n counts: how often each score was drawn. Every statistic here takes such
-counts, so that thousands of resamples are one matrix product and nothing is gathered or sorted twice.
+counts, so that thousands of resamples cost one matrix product, and scores are sorted once.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +13,11 @@ from scipy import stats
 
 Array = NDArray[Any]
 Statistic = Callable[[Array, Array], Array]  # scores [n, ...], counts [resamples, n] -> [resamples, ...]
-CHUNK = 300_000  # counts held at once: as many as fit into a processor's cache
+CHUNK = 300_000  # counts in memory at once; so many fit into a processor's cache
 
 
 class Interval(NamedTuple):
-    """A statistic and its confidence interval; all three in the shape of the statistic."""
+    """A statistic and the ends of its confidence interval, all of one shape."""
 
     value: Array
     low: Array
@@ -25,12 +25,16 @@ class Interval(NamedTuple):
 
 
 def iqm(scores: Array) -> Array:
-    """Interquartile mean over the first axis: the mean of the middle half (Agarwal et al. 2021, arXiv 2108.13264)."""
+    """Interquartile mean over the first axis: the mean of the middle half (Agarwal et al. 2021, arXiv 2108.13264).
+
+    >>> float(iqm(np.array([0.0, 1.0, 2.0, 90.0])))
+    1.5
+    """
     return np.asarray(stats.trim_mean(scores, 0.25, axis=0))
 
 
 def mean_and_error(scores: Array) -> tuple[Array, Array]:
-    """Mean over the first axis and its standard error (zero for a single score)."""
+    """Mean over the first axis and its standard error (zero for a single score). ValueError without scores."""
     scores = np.asarray(scores, dtype=np.float64)
     if len(scores) == 0:
         raise ValueError("no scores to average")
@@ -69,10 +73,10 @@ def bootstrap_interval(
 ) -> Interval:
     """Percentile interval of a statistic of the pooled scores, by stratified bootstrap.
 
-    A stratum `[n, ...]` holds the scores of one training seed on n tasks. Tasks are resampled within each seed: the
-    interval speaks of *these* agents on new tasks. With `resample_strata` seeds are resampled first: it then speaks of
-    training again, too, and is too narrow for fewer than about five seeds, as any bootstrap is.
-    ValueError if there are no scores, or `confidence` is not between 0 and 1.
+    A stratum `[n, ...]` holds the scores of one training seed on n tasks. Tasks are resampled within each seed, so the
+    interval is for *these* agents on new tasks. With `resample_strata`, seeds are resampled first, so it is for newly
+    trained agents on new tasks. With fewer than about five seeds it is too narrow, as any bootstrap is.
+    Raises ValueError if a stratum has no scores, if `confidence` is not between 0 and 1, or if `resamples` is below 1.
     """
     scores = _pooled(strata)
     if not 0 < confidence < 1 or resamples < 1:
@@ -130,7 +134,7 @@ def improvement_interval(
 
 
 def _contest(ours: Array, theirs: Array) -> Callable[[Array, Array], Array]:
-    """A function of counts `[R, n]` and `[R, m]` that gives the share `[R]` of pairs which `ours` wins."""
+    """A function of counts `[R, n]` and `[R, m]` that returns the share `[R]` of pairs in which `ours` is larger."""
     order = np.argsort(theirs)
     first, last = (np.searchsorted(theirs[order], ours, side=side) for side in ("left", "right"))
 

@@ -1,8 +1,8 @@
-"""The linear baseline of separate episodes, fitted for each of N tasks anew, and advantages over it.
+"""The linear baseline, fitted to each of N tasks anew, and advantages over it.
 
-Shapes: N tasks, R rollouts, T steps, D features of an observation, F = 2 D + 4. Episodes follow each other along the
-steps; `done` is true at the last step of each, and `valid` says which steps count. ValueError, naming the
-arguments, where shapes differ.
+Shapes: N tasks, R rollouts, T steps, D features of an observation, F = 2 D + 4. Episodes follow each other along T.
+`done` is true at the last step of each. `valid` says which steps count. Functions raise ValueError, naming the
+arguments, if shapes differ.
 """
 
 from collections.abc import Callable
@@ -21,19 +21,22 @@ LARGEST_RIDGE = 1e5
 
 
 def linear_features(observation: Tensor, time: Tensor) -> Tensor:
-    """Features `[..., F]` of observations `[..., D]` at steps `time` [...] of their episodes, in float64.
+    """Features `[..., F]` in float64 of observations `[..., D]` at the steps `time` [...] of their episodes.
 
-    The observation clipped to ±10, its square, t/100 and its second and third power, and 1 (Duan et al. 2016, arXiv
-    1604.06778).
+    They are the observation clipped to ±10, its square, t / 100, its second and third power, and 1 (Duan et al. 2016,
+    arXiv 1604.06778).
     """
     check_same_shape(observation_entry=observation[..., 0], time=time)
     x = observation.double().clamp(-10, 10)
     t = time.double()[..., None] / 100
-    return torch.cat([x, x.square(), t, t.square(), t**3, torch.ones_like(t)], -1)
+    return torch.cat([x, x.square(), t, t.square(), t**3, torch.ones_like(t)], -1)  # [..., F]
 
 
 def observation_features(observation: Tensor, space: spaces.Space[Any]) -> Tensor:
-    """Observations `[..., *shape]` as vectors `[..., D]`: a Box flattened, images coarse, discrete ones one-hot."""
+    """Observations `[..., *shape]` as vectors `[..., D]`: a Box is flattened, discrete spaces become one-hot.
+
+    Images become the brightness of 16 cells (`coarse`). Raises TypeError for any other space.
+    """
     if is_image(space):
         return coarse(observation, space)
     if isinstance(space, spaces.Box):
@@ -48,17 +51,17 @@ def observation_features(observation: Tensor, space: spaces.Space[Any]) -> Tenso
 
 
 def fit_linear(features: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    """Ridge regression in each task: weights `[N, F]` from features `[N, ..., F]` and targets `[N, ...]`, in float64.
+    """Ridge regression in each task: weights `[N, F]` from `features` [N, ..., F], `target` and `valid` [N, ...].
 
-    (X'X + ridge) w = X'y over valid steps; where the solution of a task is not finite its ridge is raised tenfold.
-    Raises ValueError naming a task whose features or targets are not finite.
+    (X'X + ridge I) w = X'y over valid steps, in float64. Where the solution of a task is not finite, its ridge grows
+    tenfold. Raises ValueError, naming a task, if no ridge helps because features or targets are not finite.
     """
     check_same_shape(feature=features[..., 0], target=target, valid=valid)
-    x = torch.where(valid[..., None], features, 0.0).flatten(1, -2)
-    y = torch.where(valid, target, 0.0).double().flatten(1)[..., None]
-    gram, moment = x.mT @ x, x.mT @ y
-    ridge = torch.full_like(moment[:, :1], RIDGE)
-    weights = _solved(gram, moment, ridge)
+    x = torch.where(valid[..., None], features, 0.0).flatten(1, -2)  # [N, ..., F] -> [N, S, F] of S steps
+    y = torch.where(valid, target, 0.0).double().flatten(1)[..., None]  # [N, ...] -> [N, S, 1]
+    gram, moment = x.mT @ x, x.mT @ y  # [N, F, F] and [N, F, 1]
+    ridge = torch.full_like(moment[:, :1], RIDGE)  # [N, 1, 1]
+    weights = _solved(gram, moment, ridge)  # [N, F]
     while (broken := ~weights.isfinite().all(-1)).any() and ridge.max() < LARGEST_RIDGE:
         ridge = torch.where(broken[:, None, None], 10 * ridge, ridge)
         weights = torch.where(broken[:, None], _solved(gram, moment, ridge), weights)
@@ -68,17 +71,19 @@ def fit_linear(features: Tensor, target: Tensor, valid: Tensor) -> Tensor:
 
 
 def linear_values(features: Tensor, weights: Tensor) -> Tensor:
-    """Predictions `[N, ...]` in float64 from features `[N, ..., F]` and each task's weights `[N, F]`."""
+    """Predictions `[N, ...]` in float64 from `features` [N, ..., F] and the `weights` [N, F] of each task."""
     check_same_shape(features_of_a_task=features.flatten(1, -2)[:, 0], weights=weights)
+    # [N, S, F] @ [N, F, 1] -> [N, S, 1] -> [N, ...]
     return (features.flatten(1, -2) @ weights[..., None]).reshape(features.shape[:-1])
 
 
 def linear_advantages(
     observation: Tensor, reward: Tensor, done: Tensor, valid: Tensor, discount: float, trace: float = 1.0
 ) -> Tensor:
-    """Advantages `[N, R, T]` over a linear baseline fitted to the returns of the same task, of the type of `reward`.
+    """GAE `[N, R, T]` over a linear baseline that is fitted to the returns of the same task, of `reward`'s type.
 
-    `observation` [N, R, T, D]; the others [N, R, T]. Refitted with every call, so never older than the policy.
+    `observation` is `[N, R, T, D]`, the others are `[N, R, T]`. `discount` is per step, `trace` is GAE's lambda.
+    The baseline is fitted in every call, to returns of the current policy.
     """
     check_same_shape(observation_entry=observation[..., 0], reward=reward, done=done, valid=valid)
     reward_t = torch.where(valid, reward, 0.0).double()
@@ -88,26 +93,26 @@ def linear_advantages(
 
 
 def normalised_in_tasks(advantage: Tensor, valid: Tensor) -> Tensor:
-    """`[N, ...]` shifted and scaled to mean 0 and standard deviation 1 over the valid steps of each task, 0 elsewhere.
+    """Advantages `[N, ...]` with mean 0 and standard deviation 1 over the valid steps of each task, and 0 elsewhere.
 
-    Raises ValueError naming a task without valid steps.
+    Raises ValueError, naming a task, if it has no valid step.
     """
     centred, variance = _centred_in_tasks(advantage, valid)
     return (centred / (variance.sqrt() + 1e-8)).view_as(advantage)
 
 
 def normalised_together(advantage: Tensor, valid: Tensor, mean: Callable[[Tensor], Tensor] = torch.mean) -> Tensor:
-    """`[N, ...]` shifted to mean 0 in each task, and all scaled alike, to variance 1 in the `mean` over tasks.
+    """Advantages `[N, ...]` with mean 0 in each task, all divided by the root of the `mean` variance of the tasks.
 
-    So a mean over tasks of what comes of it follows the mean of their returns, in which tasks that are solved hardly
-    count. Raises ValueError naming a task without valid steps.
+    One scale for all tasks makes a gradient averaged over tasks follow their mean return. Solved tasks, whose
+    advantages are small, then have little weight. Raises ValueError, naming a task, if it has no valid step.
     """
     centred, variance = _centred_in_tasks(advantage, valid)
     return (centred / (mean(variance).sqrt() + 1e-8)).view_as(advantage)
 
 
 def _centred_in_tasks(advantage: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """`[N, steps]` less each task's mean over valid steps, 0 elsewhere, and the variances `[N, 1]`."""
+    """Advantages `[N, S]` minus their mean over valid steps, 0 elsewhere, and their variances `[N, 1]`."""
     check_same_shape(advantage=advantage, valid=valid)
     counted, x = valid.flatten(1), torch.where(valid, advantage, 0.0).flatten(1)
     count = counted.sum(1, keepdim=True)
@@ -118,7 +123,7 @@ def _centred_in_tasks(advantage: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]
 
 
 def _solved(gram: Tensor, moment: Tensor, ridge: Tensor) -> Tensor:
-    """Weights [N, F], nan in the tasks where the system is singular."""
+    """Weights `[N, F]`, NaN in tasks whose system is singular."""
     eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     weights, fault = torch.linalg.solve_ex(gram + ridge * eye, moment)
     return torch.where(fault[:, None] == 0, weights.squeeze(-1), torch.nan)
@@ -128,6 +133,6 @@ GRID = 4  # cells of a side in `coarse`
 
 
 def coarse(observation: Tensor, space: spaces.Box) -> Tensor:
-    """Brightness from 0 to 1 of 4 x 4 cells, `[..., 16]`: all that a linear baseline sees of images `[..., *shape]`."""
-    x = scaled_pixels(channels_first(observation, space), space).mean(-3)
+    """Mean brightness `[..., 16]`, from 0 to 1, of 4 x 4 cells of images `[..., *shape]`."""
+    x = scaled_pixels(channels_first(observation, space), space).mean(-3)  # [..., C, H, W] -> [..., H, W]
     return nn.functional.adaptive_avg_pool2d(x.reshape(-1, 1, *x.shape[-2:]), GRID).reshape(*x.shape[:-2], -1)

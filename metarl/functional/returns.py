@@ -1,4 +1,8 @@
-"""Returns and advantages over whole trials, and the clock by which their episodes count."""
+"""Returns and advantages, over whole trials or within episodes, and the clock of a trial.
+
+The last axis is time: `[..., T]`. `discount` is per step. `done` is true at the last step of an episode. Functions
+raise ValueError, naming the arguments, if shapes differ.
+"""
 
 import torch
 from torch import Tensor
@@ -7,9 +11,12 @@ from metarl.functional.shapes import check_same_shape
 
 
 def discounted_returns(reward_t: Tensor, discount: float | Tensor, final_value: Tensor | None = None) -> Tensor:
-    """G_t = reward_t + discount_t * G_{t+1} along the last axis [..., T], with G_T = `final_value` [...] (default 0).
+    """G_t = reward_t + discount_t * G_{t+1}, shape `[..., T]`, with G_T = `final_value` [...] (default 0).
 
-    `discount` is a number, or has the shape of `reward_t`. Raises ValueError where shapes differ.
+    `discount` is a number, or has the shape of `reward_t`.
+
+    >>> discounted_returns(torch.tensor([1.0, 0.0, 4.0]), 0.5)
+    tensor([2., 2., 4.])
     """
     following = torch.zeros_like(reward_t[..., 0]) if final_value is None else final_value
     check_same_shape(reward_t=reward_t, discount=discount)
@@ -24,13 +31,13 @@ def discounted_returns(reward_t: Tensor, discount: float | Tensor, final_value: 
 def gae(
     reward_t: Tensor, value_t: Tensor, discount: float | Tensor, trace: float, final_value: Tensor | None = None
 ) -> Tensor:
-    """Generalised advantage estimates (Schulman et al. 2016, arXiv 1506.02438), along the last axis.
+    """Generalised advantage estimates A_t `[..., T]` of whole trials (Schulman et al. 2016, arXiv 1506.02438).
 
     delta_t = reward_t + discount_t * value_{t+1} - value_t,  A_t = delta_t + discount_t * trace * A_{t+1}
 
-    The whole axis is one trial: advantages cross the ends of its episodes, because what is learned in one episode pays
-    in the next. `final_value` is value_T: zero (the default) where the trial is over. Raises ValueError where shapes
-    differ; `discount` is a number or has that of the rewards.
+    The whole axis is one trial. Advantages cross the ends of its episodes, because what an agent learns in one episode
+    brings reward in the next. `trace` is GAE's lambda. `final_value` [...] is value_T: zero (the default) if the trial
+    is over. `discount` is a number, or has the shape of `reward_t`.
     """
     last = torch.zeros_like(value_t[..., :1]) if final_value is None else final_value[..., None]
     check_same_shape(reward_t=reward_t, value_t=value_t, discount=discount)
@@ -40,11 +47,11 @@ def gae(
 
 
 def trial_time(done: Tensor, horizon: int, steps: int) -> tuple[Tensor, Tensor]:
-    """How much of a trial of `steps` steps is over, before and after each step `[B, T]`, `done` where episodes ended.
+    """The time of a trial of `steps` steps, before and after each step, each `[B, T]`; `done` is `[B, T]`.
 
-    Each episode counts as its time limit, `horizon` steps: one that ends early is followed by nothing until its time is
-    up. Else ending it would be free where rewards are paid for staying, and worthless where they are paid for being
-    done, since the next episode starts at once. Episodes beyond the trial are those of a next one in the same task.
+    Each episode counts as `horizon` steps, its time limit, even if it ends early and the next one starts at once.
+    Without this clock, an early end would cost nothing if the reward is for staying, and bring nothing if the reward is
+    for being done. When the time of the trial is over, a new trial of the same task begins.
     """
     time = torch.arange(done.shape[1], device=done.device).expand(done.shape)
     begins = torch.cat([torch.ones_like(done[:, :1]), done[:, :-1]], 1)
@@ -54,10 +61,10 @@ def trial_time(done: Tensor, horizon: int, steps: int) -> tuple[Tensor, Tensor]:
 
 
 def episode_cumsum(x_t: Tensor, done: Tensor) -> Tensor:
-    """y_t = sum of x over the steps up to t of the same episode, along the last axis; `done` ends episodes.
+    """y_t = the sum of x over the steps up to t of the same episode, `[..., T]`.
 
-    A scan in log2(T) rounds. Subtracting the total before the episode would be one round, but its rounding errors
-    would leak gradient from one episode into another.
+    This is a scan in log2(T) rounds. One cumulative sum, minus the total before the episode, would be one round. Its
+    rounding errors, however, would leak from one episode into another.
     """
     check_same_shape(x_t=x_t, done=done)
     steps = x_t.shape[-1]
@@ -72,20 +79,21 @@ def episode_cumsum(x_t: Tensor, done: Tensor) -> Tensor:
 
 
 def episode_gae(reward_t: Tensor, value_t: Tensor, done: Tensor, discount: float, trace: float = 1.0) -> Tensor:
-    """A_t = delta_t + discount * trace * A_{t+1}, delta_t = reward_t + discount * value_{t+1} - value_t, in episodes.
+    """Generalised advantage estimates A_t `[..., T]` within episodes (Schulman et al. 2016, arXiv 1506.02438).
 
-    Along the last axis; nothing follows where `done` or after the last step. With value 0 and trace 1 these are
-    discounted returns, with trace 1 returns minus values (Schulman et al. 2016, arXiv 1506.02438).
+    delta_t = reward_t + discount * value_{t+1} - value_t,  A_t = delta_t + discount * trace * A_{t+1}
+
+    The terms of t+1 are zero where `done`, and after the last step. With `trace` 1 these are returns minus values.
     """
     check_same_shape(reward_t=reward_t, value_t=value_t, done=done)
     return gae(reward_t, value_t, discount * (~done).to(reward_t.dtype), trace)
 
 
 def episode_returns(reward_t: Tensor, done: Tensor, discount: float) -> Tensor:
-    """G_t = reward_t + discount * G_{t+1} to the end of each episode, along the last axis."""
+    """G_t = reward_t + discount * G_{t+1} to the end of each episode, `[..., T]`."""
     return episode_gae(reward_t, torch.zeros_like(reward_t), done, discount)
 
 
 def time_in_episode(done: Tensor) -> Tensor:
-    """0, 1, 2, ... from the start of each episode, along the last axis (int64)."""
+    """The steps 0, 1, 2, ... since the start of each episode, `[..., T]` (int64)."""
     return episode_cumsum(torch.ones_like(done, dtype=torch.int64), done) - 1

@@ -1,13 +1,13 @@
-"""Random draws whose every entry depends on its own noise only, so that no task's luck depends on another task.
+"""Random draws in which each entry has its own noise, so that the draw of a task does not depend on other tasks.
 
-torch's own gamma and multinomial draws use up more or less of the stream as their parameters demand.
+torch's own gamma and multinomial draws take a number of random values that depends on their parameters.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
-TRIES = 4  # the last is taken if all are rejected: once in 100 000 draws
+TRIES = 4  # of rejection sampling; the last is accepted if all are rejected, once in 100 000 draws
 
 
 def uniform(num: int, low: np.ndarray, high: np.ndarray, generator: torch.Generator) -> Tensor:
@@ -16,7 +16,7 @@ def uniform(num: int, low: np.ndarray, high: np.ndarray, generator: torch.Genera
 
 
 def between(low: np.ndarray, high: np.ndarray, share: Tensor) -> Tensor:
-    """The points `[N, *low.shape]` that lie these shares in [0, 1] of the way from `low` to `high`, in float32."""
+    """low + (high - low) * share in float32; `share` and the result are `[N, *low.shape]`, shares from 0 to 1."""
     lows, highs = (
         torch.as_tensor(np.ascontiguousarray(bound), dtype=torch.float32, device=share.device) for bound in (low, high)
     )
@@ -24,7 +24,7 @@ def between(low: np.ndarray, high: np.ndarray, share: Tensor) -> Tensor:
 
 
 def gamma(shape: Tensor, generator: torch.Generator) -> Tensor:
-    """Draws from Gamma(shape, 1), for shapes of at least 1, by rejection (Marsaglia and Tsang 2000)."""
+    """Draws from Gamma(shape, 1), one for each entry of `shape`, all at least 1 (Marsaglia and Tsang 2000)."""
     noise = torch.randn(TRIES, *shape.shape, generator=generator, device=shape.device)
     threshold = torch.rand(TRIES, *shape.shape, generator=generator, device=shape.device).log_()
     scale = shape - 1 / 3
@@ -36,19 +36,19 @@ def gamma(shape: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def beta(successes: Tensor, failures: Tensor, generator: torch.Generator) -> Tensor:
-    """Draws from Beta(successes, failures), both at least 1."""
+    """Draws from Beta(successes, failures), one for each entry; both have one shape and are at least 1."""
     positive, negative = gamma(torch.stack([successes, failures]), generator).unbind()
     return positive / (positive + negative)
 
 
 def dirichlet(concentration: Tensor, generator: torch.Generator) -> Tensor:
-    """Draws from Dirichlet(concentration) over the last axis, for concentrations of at least 1."""
+    """Draws `[..., K]` from Dirichlet(concentration [..., K]), all concentrations at least 1."""
     weights = gamma(concentration, generator)
     return weights / weights.sum(-1, keepdim=True)
 
 
 def choice(weights: Tensor, generator: torch.Generator) -> Tensor:
-    """An index `[N]` drawn in proportion to `weights` [N, K]; any index where all weights are zero."""
+    """Indices `[N]` drawn in proportion to `weights` [N, K]. Where all weights are zero, the index has no meaning."""
     below = weights.cumsum(-1)
     draw = torch.rand(len(weights), 1, generator=generator, device=weights.device) * below[:, -1:]
     return (below <= draw).sum(-1).clamp(max=weights.shape[-1] - 1)

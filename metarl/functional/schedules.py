@@ -1,21 +1,28 @@
-"""What changes over meta-training, as functions of the share of it that is done."""
+"""Schedules of meta-training, as functions of the share of training that is done, and discounts from horizons."""
 
 import math
 
-ENOUGH_TRIALS = 250
+ENOUGH_TRIALS = 250  # in a batch, for returns over whole trials
 SHORTEST_REACH = 100.0  # steps
 
 
 def linear_decay(fraction_done: float, warmup: float = 0.0) -> float:
-    """1 falling to 0 in a straight line, after rising over the first `warmup` share of training."""
+    """A factor that falls linearly from 1 to 0. Over the first `warmup` share of training it also rises from near 0.
+
+    >>> linear_decay(0.0), linear_decay(0.25), linear_decay(1.0)
+    (1.0, 0.75, 0.0)
+    """
     rising = min(1.0, (fraction_done + 1e-3) / warmup) if warmup > 0 else 1.0
     return rising * (1.0 - fraction_done)
 
 
 def growing_steps(fraction_done: float, steps: int, first: int, growing_fraction: float) -> int:
-    """Steps of a training trial: `first` at the start, doubled until it has all `steps`.
+    """Steps of a training trial: `first` at the start, then doubled several times, at most `steps`.
 
-    Trials are whole once `growing_fraction` of training is done.
+    Trials have all `steps` once `growing_fraction` of training is done.
+
+    >>> [growing_steps(done, 40, 10, 0.5) for done in (0.0, 0.25, 0.5)]
+    [10, 20, 40]
     """
     if fraction_done >= growing_fraction or first >= steps:
         return steps
@@ -24,10 +31,10 @@ def growing_steps(fraction_done: float, steps: int, first: int, growing_fraction
 
 
 def effective_horizon(steps: int, trial_steps: int, batch_steps: int) -> float:
-    """Steps ahead that rewards count in trials of `steps` steps, `trial_steps` when they are whole.
+    """The number of steps ahead that rewards should count, in trials of `steps` of all `trial_steps` steps.
 
-    Sums over a whole trial are noise where few trials are averaged. So a discount reaches far beyond the trial only
-    if a batch has 250 whole ones; else 100 steps, or a 250th of the batch if that is more.
+    Returns of whole trials are too noisy if few trials are averaged. With 250 whole trials in a batch of `batch_steps`
+    it is ten trials; else 100 steps, or a 250th of the batch if that is more.
     """
     if ENOUGH_TRIALS * trial_steps <= batch_steps:
         return 10.0 * steps
@@ -35,5 +42,9 @@ def effective_horizon(steps: int, trial_steps: int, batch_steps: int) -> float:
 
 
 def gamma_of_horizon(steps: float) -> float:
-    """The factor per step whose sum over all steps is `steps`: a discount that looks that far; 0 up to one step."""
+    """The discount gamma per step with 1 + gamma + gamma² + ... = `steps`; 0 for one step or less.
+
+    >>> gamma_of_horizon(100.0)
+    0.99
+    """
     return 1.0 - 1.0 / max(1.0, steps)

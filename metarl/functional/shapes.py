@@ -1,13 +1,13 @@
-"""Shapes that must agree: broadcasting would turn a mistake into a number."""
+"""A check of shapes: without it, broadcasting would hide mistakes."""
 
 from torch import Tensor
 
 
 def check_same_shape(**arguments: Tensor | float) -> None:
-    """ValueError that names the arguments and their shapes unless all tensors have the same; numbers go with any.
+    """Raise ValueError, naming the arguments and their shapes, unless all tensors have the same shape.
 
-    Only shapes are read, never values: nothing waits for a device, and under `torch.func.vmap` the shapes are those of
-    one example.
+    Arguments that are numbers are ignored. Only shapes are read, so nothing waits for a device. Under `torch.func.vmap`
+    the shapes are those of one example.
 
     >>> import torch
     >>> check_same_shape(prediction=torch.zeros(8, 1), target=torch.zeros(8))

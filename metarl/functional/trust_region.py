@@ -1,6 +1,6 @@
-"""Trust-region steps (TRPO, Schulman et al. 2015, arXiv 1502.05477): natural gradient, step as long as the KL allows.
+"""Trust-region steps (TRPO, Schulman et al. 2015, arXiv 1502.05477): natural gradient, line search in a KL bound.
 
-Pure functions over flat vectors [P], but for `trust_region_step`, which writes into parameters.
+All are pure functions of flat vectors `[P]`, except `trust_region_step`, which writes into parameters.
 """
 
 import math
@@ -17,9 +17,10 @@ Product = Callable[[Tensor], Tensor]  # a symmetric positive semi-definite matri
 
 
 def conjugate_gradient(product: Product, target: Tensor, iterations: int = 10, tolerance: float = 1e-10) -> Tensor:
-    """x [P] with A x = `target`, nearly, for A positive definite; ends early at |A x - target|² <= tolerance |target|².
+    """An approximate solution x [P] of A x = `target`, for a positive definite A (Hestenes and Stiefel 1952).
 
-    Hestenes and Stiefel 1952. Raises FloatingPointError if a product is not finite.
+    It stops after `iterations`, or at |A x - target|² <= tolerance |target|². Raises FloatingPointError if a product is
+    not finite.
     """
     x, residual = torch.zeros_like(target), target.clone()
     direction, size = residual, residual.dot(residual)
@@ -31,10 +32,10 @@ def conjugate_gradient(product: Product, target: Tensor, iterations: int = 10, t
         curvature = direction.dot(curved)
         following = residual - size / curvature * curved
         smaller = following.dot(following)
-        bend, left, needed = torch.stack([curvature, smaller, enough]).tolist()  # one question to the device a product
+        bend, left, needed = torch.stack([curvature, smaller, enough]).tolist()  # one copy to the host per product
         if not math.isfinite(bend):
             raise FloatingPointError("conjugate gradient: the product with the Fisher matrix is not finite")
-        if bend <= 0:  # flat, or rounding: the direction cannot improve x any more
+        if bend <= 0:  # zero curvature, or rounding: this direction cannot improve x
             break
         x = x + size / curvature * direction
         if left <= needed:
@@ -49,10 +50,10 @@ def curvature_product(
 ) -> Product:
     """v -> J' M J v, where J is the Jacobian of `outputs` by `parameters` and M the Hessian of `divergence` at them.
 
-    With a policy's outputs and the mean KL divergence from them to others this is the Fisher matrix, and equals the
-    Hessian of the KL divergence, since the gradient of that is zero where both are equal. J v is the gradient of
-    J' u by u (a double vector-Jacobian product), so each product costs two backward passes and the outputs need only
-    one more derivative, however many inner steps of adaptation they hide. Keeps the graph of `outputs` alive.
+    If `outputs` are a policy's, and `divergence` is the mean KL divergence from them to others, this is the Fisher
+    matrix. It equals the Hessian of the KL divergence, whose gradient is zero where both policies are equal.
+    J v is the gradient of J' u by u (a double vector-Jacobian product). So each product costs two backward passes, and
+    the outputs are differentiated once more only, however many inner steps they contain. Keeps the graph of `outputs`.
     """
     dual = [torch.zeros_like(x, requires_grad=True) for x in outputs]
     pulled = _pull_back(outputs, parameters, dual, create_graph=True)  # J' u
@@ -70,7 +71,7 @@ def curvature_product(
 def _pull_back(
     outputs: Sequence[Tensor], inputs: Sequence[Tensor], seeds: Sequence[Tensor] | None, create_graph: bool = False
 ) -> list[Tensor]:
-    """The vector-Jacobian product, zero where nothing depends on anything; keeps the graph. No seeds: ones."""
+    """The vector-Jacobian product of `seeds` (None: ones), zero for inputs without influence. Keeps the graph."""
     moving = [k for k, output in enumerate(outputs) if output.requires_grad]
     chosen = None if seeds is None else [seeds[k] for k in moving]
     return list(
@@ -93,13 +94,13 @@ def damped(product: Product, damping: float) -> Product:
 @final
 @dataclass(frozen=True)
 class LineSearch:
-    """Where a backtracking line search ended."""
+    """The result of a backtracking line search."""
 
     accepted: bool
     vector: Tensor  # [P] the start itself if nothing was accepted
     backtracks: int
-    loss: float  # the last that was tried
-    kl: float
+    loss: float  # of the last vector that was tried
+    kl: float  # of the same, in nats
 
 
 def line_search(
@@ -111,9 +112,10 @@ def line_search(
     backtracks: int = 15,
     shrink: float = 0.8,
 ) -> LineSearch:
-    """The first of start + shrink^k step, k = 0, 1, ..., whose loss is below `start_loss` and KL within `max_kl`.
+    """The first of start + shrink^k step, k = 0, 1, ..., with a loss below `start_loss` and a KL of at most `max_kl`.
 
-    `evaluate` gives loss and mean KL of a vector; a loss or KL that is not finite is not accepted.
+    `evaluate` returns the loss and the mean KL divergence, in nats, of a vector [P]. NaN is not accepted.
+    `backtracks` is the largest number of evaluations.
     """
     loss, kl = math.nan, math.nan
     for k in range(backtracks):
@@ -125,7 +127,10 @@ def line_search(
 
 
 def natural_step(product: Product, gradient: Tensor, max_kl: float, iterations: int = 10) -> Tensor:
-    """The step [P] down `gradient` in the metric A of `product`: - sqrt(2 max_kl / x'A x) x with A x = gradient."""
+    """The natural gradient step `[P]`: - sqrt(2 max_kl / x'A x) x, where A x = `gradient` and A is that of `product`.
+
+    Zero if x'A x is not positive.
+    """
     direction = conjugate_gradient(product, gradient, iterations)
     length = direction.dot(product(direction))
     if not length > 0:
@@ -142,10 +147,10 @@ def trust_region_step(
     backtracks: int = 15,
     shrink: float = 0.8,
 ) -> LineSearch:
-    """Line search along `step` [P] that writes into `parameters`; `evaluate` gives loss and mean KL at their values.
+    """Line search along `step` [P] that writes into `parameters`; otherwise like `line_search`.
 
-    Whatever happens before a step is accepted, an exception in `evaluate` included, the parameters get their old
-    values back, bit for bit. `evaluate` runs without gradients.
+    `evaluate` returns the loss and the mean KL divergence of the current parameters; it runs without gradients.
+    If no step is accepted, or `evaluate` raises, the parameters get their old values back, bit for bit.
     """
     before = [p.detach().clone() for p in parameters]
     accepted = False

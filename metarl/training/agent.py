@@ -1,4 +1,4 @@
-"""The contract of agents: what learns across tasks."""
+"""The contract of agents, which learn across tasks."""
 
 import dataclasses
 import inspect
@@ -29,20 +29,22 @@ from metarl.trials.context import Context
 
 
 class Agent(ABC):
-    """Learns across the tasks of a distribution, and gives adaptive policies that learn inside them.
+    """Learns across the tasks of a distribution (outer loop) and makes policies that adapt inside a task (inner loop).
 
-    A run is a pure function of distribution, options and seed: every random draw comes from a stream named by the seed
-    and the number of the update, so a checkpoint between two updates is all that an exact resume needs.
+    A run is a function of distribution, options and seed: every random draw comes from a stream named by the seed and
+    the number of the update. A checkpoint between two updates is therefore enough to resume a run exactly.
     Callbacks and loggers of Stable-Baselines3 work unchanged.
 
-    Processes in one group of torch.distributed (`metarl.distributed.joined`) train one agent together, each on its
-    share of every batch.
+    Processes in one group of torch.distributed (`metarl.distributed.joined`) train one agent together. Each process
+    learns from its share of every batch.
+
+    Raises TypeError if `options` are not an instance of `Options`.
     """
 
     Options: ClassVar[type]  # a frozen dataclass, with a line of documentation under each field
     teaching: Teaching = Teaching()  # what it learns from in meta-training besides the reward
-    several_processes: ClassVar[bool] = False  # whether `update` is made for them
-    for_less_memory: ClassVar[str] = "choose options for smaller batches"  # advice where the device is out of it
+    several_processes: ClassVar[bool] = False  # whether several processes can train it
+    for_less_memory: ClassVar[str] = "choose options for smaller batches"  # what to do if the device is out of memory
 
     def __init__(
         self, distribution: TaskDistribution, options: Any = None, *, seed: int = 0, device: torch.device | str = "auto"
@@ -56,49 +58,56 @@ class Agent(ABC):
         self.num_timesteps = 0  # environment steps, over all tasks
         self.updates = 0
         self._steps_at_update = 0
-        self._processes = distributed.size()  # in which it was trained so far
+        self._processes = distributed.size()  # number of processes that trained it so far
         self._logger: Logger | None = None
         self._env: TaskVectorEnv | None = None
 
     @property
     def trial_episodes(self) -> int:
-        """Episodes of a trial in which what the agent was trained for shows."""
+        """Number of episodes in a trial for which the agent is trained."""
         return self.distribution.num_episodes
 
     @abstractmethod
     def policy(self, num_tasks: int, deterministic: bool | None = None, seed: int = 0) -> AdaptivePolicy:
-        """A policy that acts and adapts in `num_tasks` tasks at once with what was learned so far.
+        """A policy that acts and adapts in `num_tasks` tasks at once, with the parameters learned so far.
 
-        Deterministic ones take the most likely actions, others draw them; None leaves that to the agent.
+        If `deterministic`, it takes the most likely actions, else it draws them; None: the agent's own choice.
         """
 
     @abstractmethod
     def train_step(self, fraction_done: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
-        """Collect one batch of trials and learn from it; `fraction_done` in [0, 1) is the share of training done.
+        """Collect one batch of trials, learn from it, and return what to log (`metarl.training.logs.METRICS`).
 
-        Calls `on_step` after each step of the vector environment; returns what to log.
+        `fraction_done` in [0, 1) is the share of training done. Calls `on_step` after each step of the vector
+        environment.
         """
 
     @abstractmethod
     def attention_weights(self, context: Context) -> Tensor | None:
-        """What each step of trials `[B, T]` reads of the steps before it `[B, L, H, T, T]`; None: no attention."""
+        """Attention weights `[B, L, H, T, T]` of L layers and H heads in trials `[B, T]`; None without attention.
+
+        Row t has the weights of step t on all steps.
+        """
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """Everything that learning changed, by name: what a checkpoint holds."""
+        """All tensors that learning changes, by name, as a checkpoint holds them."""
 
     @abstractmethod
     def load_state(self, state: Mapping[str, Tensor], source: str) -> None:
-        """Restore `state()`; ValueError naming `source` and the difference if names or shapes differ."""
+        """Restore what `state` returned. Raises ValueError, naming `source`, if names or shapes differ."""
 
     @final
     def learn(self, total_timesteps: int, callback: Any = None, progress_bar: bool = False) -> Self:
-        """Meta-train until `num_timesteps` reaches `total_timesteps`; called again after a load it goes on exactly.
+        """Meta-train until `num_timesteps` reaches `total_timesteps`. After `load` it resumes exactly.
 
-        `callback` is a Stable-Baselines3 callback, a list of them or a function; one that returns False stops training
-        at the end of the update. Of several processes each calls what it was given, so give the first alone what
-        writes, and one that stops ends them all. What the first has learned so far is what all go on with. Raises
-        ValueError if this agent cannot train in so many; MemoryError, which says what to lower, if the device is full.
+        `callback` is a Stable-Baselines3 callback, a list of callbacks or a function. If one returns False, training
+        stops at the end of the update.
+        With several processes, each calls its own callbacks: only the first should have callbacks that write files. If
+        one process stops, all stop. All processes start from the state of the first.
+
+        Raises ValueError if this agent cannot train in several processes, and MemoryError, which names the options to
+        lower, if the device is out of memory.
         """
         self.check_processes()
         self._start_together(total_timesteps)
@@ -127,9 +136,10 @@ class Agent(ABC):
 
     @final
     def save(self, path: str | Path) -> None:
-        """Write a checkpoint as of the last finished update: one file, written whole or not at all.
+        """Write a checkpoint of the last finished update: one file, written whole or not at all.
 
-        Not after an update that raised: what was learned may have moved half-way. `learn` never saves it.
+        Do not call it after an update that raised: some parameters may have changed already. `learn` never saves such a
+        state. Raises OSError if the file cannot be written.
         """
         counts = {"updates": self.updates, "num_timesteps": self._steps_at_update, "processes": self._processes}
         save_checkpoint(path, self.state(), {**self._settings(), **counts})
@@ -142,10 +152,11 @@ class Agent(ABC):
         distribution: TaskDistribution | None = None,
         trust: bool = False,
     ) -> Self:
-        """The agent saved at `path`; `distribution` is needed where it cannot be made again from its name and options.
+        """The agent saved at `path`.
 
-        With `trust` the agent and the distribution may be `module:attribute` that is not registered: importing it runs
-        code that the file names. The class that `load` is called on needs no trust.
+        `distribution` must be given if it cannot be made again from its registered name and plain options.
+        With `trust`, the file may name an agent or a distribution as `module:attribute` that is not registered.
+        Importing it runs code. The class that `load` is called on needs no trust.
 
         Raises ValueError if the file is damaged, or was saved by another agent or for another distribution.
         """
@@ -178,13 +189,13 @@ class Agent(ABC):
 
     @final
     def check_processes(self) -> None:
-        """ValueError if this kind of agent trains in a single process and there are several."""
+        """Raise ValueError if there are several processes and this agent can train in one only."""
         if distributed.size() > 1 and not self.several_processes:
             raise ValueError(f"{type(self).__name__} trains in one process, not in {distributed.size()}")
 
     @property
     def logger(self) -> Logger:
-        """Where training is logged; silent until `set_logger`."""
+        """The Stable-Baselines3 logger of training; without `set_logger` it writes nothing."""
         if self._logger is None:
             self._logger = configure(None, [])
         return self._logger
@@ -198,11 +209,11 @@ class Agent(ABC):
 
     @final
     def get_vec_normalize_env(self) -> None:
-        """None: there is no such wrapper here, but Stable-Baselines3's checkpoint callback asks."""
+        """None: agents have no such wrapper. Stable-Baselines3's checkpoint callback calls this method."""
         return
 
     def _stream_seed(self, *names: str | int) -> int:
-        """The seed of a stream of this update, of this process's own where there are several."""
+        """The seed of a random stream of this update; each of several processes has its own."""
         return seeding.stream_seed(self.seed, names[0], self.updates, *names[1:], *distributed.stream_names())
 
     def _stream(self, name: str) -> torch.Generator:
@@ -218,7 +229,7 @@ class Agent(ABC):
         }
 
     def _start_together(self, total_timesteps: int) -> None:
-        """All processes begin with what the first knows; ValueError if it was learned in another number of them."""
+        """Give all processes the state of the first. ValueError if another number of processes trained it."""
         if distributed.size() > 1:
             distributed.check_same(json.dumps([self._settings(), total_timesteps], default=str))
             counts = torch.tensor([self.updates, self._steps_at_update, self._processes])
@@ -251,7 +262,7 @@ class Agent(ABC):
 
 
 def find_agent(name: str, source: str | None = None) -> type[Agent]:
-    """The class of agents called `name`; `source` as in `registry.resolve`. TypeError where it is something else."""
+    """The agent class called `name`; `source` as in `registry.resolve`. TypeError if it is not a complete `Agent`."""
     kind = resolve(name, "agent", source)
     if not (isinstance(kind, type) and issubclass(kind, Agent)) or inspect.isabstract(kind):
         raise TypeError(f"{name} must be a subclass of metarl.Agent, with all its methods, got {kind!r}")

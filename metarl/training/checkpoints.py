@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file whose metadata is JSON, written whole or not at all; data only, nothing to run."""
+"""Checkpoints: one safetensors file with JSON in its header. It holds data only, no code."""
 
 import json
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ FORMAT = 2
 def save_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
     """Write `tensors` and the JSON-serialisable `description` to `path`, whole or not at all.
 
-    Raises OSError if the disk is full or the folder cannot be written; whatever stood at `path` is then still there.
+    Raises OSError if the disk is full or the folder cannot be written. An older file at `path` then stays as it was.
     """
     contents = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     metadata = {"metarl": json.dumps({"format": FORMAT, **description})}
@@ -30,7 +30,10 @@ def save_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], description
 
 
 def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and description of a checkpoint; ValueError if it is damaged, not metarl's, or of a newer format."""
+    """Tensors, on `device`, and description of a checkpoint.
+
+    Raises ValueError if there is no file, or if it is damaged, not a checkpoint of metarl, or of another format.
+    """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no checkpoint here")
@@ -49,7 +52,7 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> tup
 
 
 def check_tensors(path: str | Path, given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """ValueError that lists what differs, unless names and shapes are the same."""
+    """Raise ValueError, which lists the differences, unless `given` has the names and shapes of `expected`."""
     differences = [f"missing {name}" for name in expected if name not in given]
     differences += [f"unknown {name}" for name in given if name not in expected]
     differences += [
@@ -62,9 +65,9 @@ def check_tensors(path: str | Path, given: Mapping[str, Tensor], expected: Mappi
 
 
 def adam_state(optimiser: torch.optim.Adam, prefix: str = "adam.") -> dict[str, Tensor]:
-    """Moments and step counts of every parameter, zero before the first step, so that the names never change.
+    """Moments and step counts of every parameter, by name. Before the first step they are zero, under the same names.
 
-    For a fused Adam, which keeps step counts on the parameters' device.
+    Expects a fused Adam, which keeps step counts on the device of the parameters.
     """
     state: dict[str, Tensor] = {}
     for index, parameter in enumerate(_parameters(optimiser)):
@@ -74,7 +77,7 @@ def adam_state(optimiser: torch.optim.Adam, prefix: str = "adam.") -> dict[str, 
 
 
 def load_adam_state(optimiser: torch.optim.Adam, state: Mapping[str, Tensor], prefix: str = "adam.") -> None:
-    """The inverse of `adam_state`."""
+    """Restore what `adam_state` returned."""
     for index, parameter in enumerate(_parameters(optimiser)):
         kept = {name: state[f"{prefix}{index}.{name}"].to(parameter.device, copy=True) for name in _fresh(parameter)}
         optimiser.state[parameter] = kept

@@ -9,7 +9,10 @@ from metarl.tasks.distribution import TaskDistribution
 
 
 def describe_distribution(distribution: TaskDistribution) -> dict[str, Any]:
-    """What a checkpoint keeps of a distribution: enough to make it again where its options are plain values."""
+    """What a checkpoint keeps of a distribution: name, class, options, split and limits.
+
+    `options` is None if they are not plain values; the distribution cannot be made again from these.
+    """
     try:
         options = plain_options(distribution.options, distribution.name)
     except ValueError:
@@ -26,7 +29,7 @@ def describe_distribution(distribution: TaskDistribution) -> dict[str, Any]:
 def restore_distribution(description: Mapping[str, Any], source: str, trust: bool = False) -> TaskDistribution:
     """The distribution that `describe_distribution` described in the file `source`.
 
-    ValueError if that needs the object itself, or `trust` in what the file names.
+    Raises ValueError if its options were not plain values, or if it is not registered and `trust` is False.
     """
     if description["options"] is None:
         raise ValueError(
@@ -39,5 +42,5 @@ def restore_distribution(description: Mapping[str, Any], source: str, trust: boo
 
 
 def _name(kind: type, what: Kind) -> str:
-    """What a file keeps of a class: its registered name, else its place."""
+    """The registered name of a class, else its `module:attribute`."""
     return name_of(kind, what) or f"{kind.__module__}:{kind.__qualname__}"

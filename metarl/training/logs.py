@@ -39,7 +39,7 @@ def is_metric(name: str) -> bool:
 
 
 def read_progress(path: str | Path) -> list[dict[str, float]]:
-    """The rows of a progress.csv as Stable-Baselines3's logger writes it; what is not a number is left out."""
+    """The rows of a progress.csv of Stable-Baselines3's logger. Cells that are not numbers are left out."""
     with open(path, newline="", encoding="utf-8") as file:
         return [
             {name: value for name, text in row.items() if (value := _float(text)) is not None}
@@ -60,13 +60,13 @@ def has_tensorboard() -> bool:
 
 
 def progress_files(folder: Path) -> list[tuple[int, Path]]:
-    """Progress files with the step each begins at, in order."""
+    """The progress files of a run, each with its first environment step, in order."""
     starts = ((file.stem.removeprefix("progress").lstrip("-") or "0", file) for file in folder.glob("progress*.csv"))
     return sorted((int(start), file) for start, file in starts if start.isdecimal())
 
 
 def numeric_rows(file: Path) -> list[dict[str, float]]:
-    """The numbers of each row of one progress file; a crash can leave a last line that is torn."""
+    """The numbers of each row of one progress file. An incomplete last line, left by a crash, is skipped."""
     text = file.read_text(encoding="utf-8")
     whole = text[: text.rfind("\n") + 1].splitlines()
     rows = ({name: float(value) for name, value in row.items() if _is_number(value)} for row in csv.DictReader(whole))

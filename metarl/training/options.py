@@ -1,4 +1,4 @@
-"""Options of agents: dataclasses whose fields carry their own bounds, checked before anything is made of them."""
+"""Options of agents: dataclasses whose field types hold their bounds, which are checked at construction."""
 
 import math
 from collections.abc import Iterable
@@ -9,7 +9,11 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a number may be: from `low` to `high`, without an end that is open. Infinite and NaN are never allowed."""
+    """The interval of a number from `low` to `high`. An open end is excluded; infinity and NaN always are.
+
+    >>> 1.0 in Bounds(0, 1), 0.0 in Bounds(0, 1, low_open=True)
+    (True, False)
+    """
 
     low: float = -math.inf
     high: float = math.inf
@@ -90,7 +94,7 @@ FORMER = {  # what options were called before -> what they may be called now
 
 
 def refuse_former_names(names: Iterable[str], options: type) -> None:
-    """ValueError that says what each former name of a field of the dataclass `options` is called now."""
+    """Raise ValueError, which says the new names, if `names` has former names of fields of the dataclass `options`."""
     known = {field.name for field in fields(options)}
     renamed = {name: new for name in names if name not in known for new in FORMER.get(name, ()) if new in known}
     if renamed:

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 @final
 class StepProgress(BaseCallback):
-    """Shows steps done, speed and the time left; goes on where a resumed run stopped."""
+    """Shows steps done, mean speed and the time left. A resumed run starts where it stopped."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -16,7 +16,7 @@ class StepProgress(BaseCallback):
 
     def _on_training_start(self) -> None:
         total = self.locals["total_timesteps"]
-        # The mean speed since the start: a recent one is that of the rollouts and forgets the updates between them.
+        # smoothing=0 is the mean speed since the start: a recent speed would leave out the updates between rollouts
         self._bar = tqdm(total=total, initial=self.model.num_timesteps, unit="step", unit_scale=True, smoothing=0)
 
     def _on_step(self) -> bool:

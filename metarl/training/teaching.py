@@ -1,4 +1,4 @@
-"""Who teaches an agent in meta-training: the reward alone, or also policies and critics that are told the task."""
+"""What an agent learns from in meta-training: the reward alone, or also privileged experts and critics."""
 
 from dataclasses import dataclass
 from typing import final
@@ -7,7 +7,7 @@ from typing import final
 @final
 @dataclass(frozen=True)
 class Teaching:
-    """What an agent learns from in meta-training besides the reward. In a new task it is told nothing of it.
+    """What an agent learns from in meta-training besides the reward. In a new task it learns from reward alone.
 
     >>> print(Teaching())
     reward alone
@@ -16,11 +16,11 @@ class Teaching:
     """
 
     expert: str | None = None
-    """Name of the policy that is told the task and imitated; None: none is."""
+    """Name of the privileged policy that is imitated; None: no imitation."""
     share: float = 0.0
     """Share of training, at its start, in which that policy is imitated."""
     privileged_critic: bool = False
-    """Whether the critic is told the task."""
+    """Whether the critic sees the task in meta-training."""
 
     def __str__(self) -> str:
         if self.expert is None:

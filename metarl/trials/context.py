@@ -1,4 +1,4 @@
-"""What an in-context agent reads at each step: of whole trials, and of trials that are going on."""
+"""The context that an in-context agent reads at each step, for whole trials and step by step."""
 
 from dataclasses import dataclass, fields
 from typing import final
@@ -12,10 +12,11 @@ from metarl.tasks.policies import Transition
 @final
 @dataclass(frozen=True)
 class Context:
-    """What an in-context agent reads at each step: the observation and the transition that led there.
+    """What an in-context agent reads at each step: the observation and the transition before it.
 
-    Fields are `[B, ...]` for one step or `[B, T, ...]` for whole trials; all zero before a trial's first transition.
-    After a soft reset the previous action, reward and done are still those of the episode that ended.
+    Fields are `[B, ...]` for one step, or `[B, T, ...]` for whole trials. At the first step of a trial there is no
+    transition: reward, done and started are zero.
+    After a soft reset the previous action, reward and done are those of the last step of the episode that ended.
     """
 
     observation: Tensor
@@ -31,7 +32,7 @@ class Context:
 
 
 def trial_context(observation: Tensor, action: Tensor, reward: Tensor, done: Tensor) -> Context:
-    """The context of whole trials `[B, T, ...]`: at each step the observation and the step before it."""
+    """The context of whole trials, from `observation` and `action` [B, T, ...], `reward` and `done` [B, T]."""
     return Context(
         observation,
         _shifted(observation),
@@ -49,13 +50,13 @@ def _shifted(x: Tensor) -> Tensor:
 
 @final
 class ContextTracker:
-    """Remembers the last transition of B trials, and says what their next step begins with.
+    """Keeps the last transition of B trials, and gives the context of their next step.
 
-    It gives the same numbers, step by step, as `Trajectories.context` gives for whole trials.
+    Step by step it gives what `Trajectories.context` gives for whole trials.
     """
 
     def __init__(self, num_trials: int, no_action: Tensor) -> None:
-        """`no_action` [B, ...] stands for the previous action where there is none."""
+        """`no_action` [B, ...] is the previous action before a trial's first step."""
         self._no_action = no_action
         self._started = torch.zeros(num_trials, device=no_action.device)
         self._previous: Transition | None = None
@@ -69,7 +70,7 @@ class ContextTracker:
         self._started = torch.ones_like(self._started)
 
     def at(self, observation: Tensor) -> Context:
-        """The context of one step, `[B, ...]`."""
+        """The context of one step, from its observation `[B, ...]`."""
         started, previous = self._started, self._previous
         if previous is None:
             return Context(observation, torch.zeros_like(observation), self._no_action, *[started] * 3)

@@ -1,4 +1,4 @@
-"""The loop of acting, observing and adapting, for as many episodes as a trial has."""
+"""The loop of evaluation: act, observe, adapt, until every trial has had its episodes."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple, final
@@ -10,7 +10,7 @@ from torch import Tensor
 from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
 from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy, Transition
 
-LOOK_EVERY = 32  # steps on a device that would have to be waited for; on the CPU every step is looked at
+LOOK_EVERY = 32  # steps between two checks on a GPU, where each check waits for the device; on the CPU, 1
 
 
 class TrialStep(NamedTuple):
@@ -19,18 +19,19 @@ class TrialStep(NamedTuple):
     transition: Transition
     episode: Tensor  # [B] the episode that the step belongs to, counted from 0
     step: int  # of the trial, counted from 0
-    state: Tensor | None  # [B, ...] where the action was taken, for native environments
+    state: Tensor | None  # [B, ...] before the action, for native environments
     info: dict[str, Any]
 
 
 def play(
     policy: AdaptivePolicy, env: TaskVectorEnv, num_episodes: int, seed: int, first_task: int = 0
 ) -> Iterator[TrialStep]:
-    """Begin a trial in every slot and go on until each has finished `num_episodes` episodes in the task it was set.
+    """Play a trial of `num_episodes` episodes in every slot of `env`, whose tasks must be set; yields each step.
 
-    Slots that finish early play on; their later moments have `episode >= num_episodes`.
-    ValueError names the kind, task, episode and step of whatever is wrong; tasks are counted from `first_task`. A GPU
-    is asked for it, and whether all trials are over, every `LOOK_EVERY` steps.
+    Slots that finish early continue until all have finished; their later steps have `episode >= num_episodes`.
+    Raises ValueError, naming task, episode and step, for an action that the space does not have, for an observation or
+    reward that is not finite, and for an episode longer than the horizon. Tasks are counted from `first_task`.
+    On a GPU, faults and the end of all trials are looked for every `LOOK_EVERY` steps.
     """
     if isinstance(policy, PrivilegedPolicy):
         policy.set_tasks(env.tasks)
@@ -53,7 +54,7 @@ def play(
         if step % every == every - 1:
             check.look()
         policy.observe(transition)
-        if "changed" in info:  # slots that begin another task, and whose policy is told so
+        if "changed" in info:  # slots where a new task begins: a hard reset of the policy
             policy.begin(info["changed"])
         yield TrialStep(transition, episode, step, state, info)
         observation, episode = following, episode + transition.done
@@ -64,7 +65,7 @@ def play(
 
 
 def trial_length(distribution: TaskDistribution, num_episodes: int | None) -> int:
-    """The episodes of a trial: `num_episodes`, or the distribution's own number. ValueError if there are none."""
+    """The number of episodes of a trial: `num_episodes`, or the distribution's if None. ValueError if below 1."""
     episodes = distribution.num_episodes if num_episodes is None else num_episodes
     if episodes < 1:
         raise ValueError(f"num_episodes must be at least 1, got {num_episodes}")
@@ -73,7 +74,10 @@ def trial_length(distribution: TaskDistribution, num_episodes: int | None) -> in
 
 @final
 class _Check:
-    """Refuses what would silently spoil an evaluation: notes it on the device, and looks at the notes now and then."""
+    """Finds actions, rewards and observations that would spoil an evaluation.
+
+    `note` records them on the device without waiting for it; `look` copies the records to the host and raises.
+    """
 
     def __init__(self, env: TaskVectorEnv, num_episodes: int, first_task: int) -> None:
         self._env = env
@@ -82,7 +86,7 @@ class _Check:
         self._notes: list[tuple[str, Tensor, Tensor, int]] = []  # what, where [B], episode [B] and step
 
     def action(self, action: Tensor, episode: Tensor, step: int) -> Tensor:
-        """The actions to take: one that the space does not have would stop the whole process on a GPU."""
+        """The actions `[B, ...]`, clamped to the space: an invalid index would end the whole process on a GPU."""
         space = self._env.single_action_space
         expected = (self._env.num_envs, *(space.shape or ()))
         if tuple(action.shape) != expected:
@@ -107,7 +111,7 @@ class _Check:
         self._notes.append((what, where, episode, step))
 
     def look(self) -> None:
-        """ValueError that tells the first fault since the last look; one copy to the host tells that all is well."""
+        """Raise ValueError for the first fault since the last look. Without a fault it costs one copy to the host."""
         notes, self._notes = self._notes, []
         if not notes or not bool(torch.stack([where for _, where, _, _ in notes]).any()):
             return

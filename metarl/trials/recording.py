@@ -1,4 +1,4 @@
-"""One trial kept step by step, for people to look at."""
+"""One trial recorded step by step, for pictures and for inspection."""
 
 from dataclasses import dataclass
 from typing import Any, final
@@ -17,20 +17,20 @@ from metarl.trials.player import TrialStep, play, trial_length
 @final
 @dataclass(frozen=True, eq=False)
 class RecordedTrial:
-    """One task lived through step by step, for people to look at."""
+    """The T steps of one trial of a policy in one task."""
 
     distribution: TaskDistribution
     policy: str
     task: Tasks  # a batch of one
-    observations: NDArray[Any]  # [T, ...] what the policy acted on
-    next_observations: NDArray[Any]  # [T, ...] where each action led, before any automatic reset
+    observations: NDArray[Any]  # [T, ...] before each action
+    next_observations: NDArray[Any]  # [T, ...] after each action, before any automatic reset
     actions: NDArray[Any]  # [T, ...]
     rewards: NDArray[np.float32]  # [T]
     dones: NDArray[np.bool_]  # [T] true where an episode ended
-    frames: NDArray[np.uint8] | None  # [T, height, width, 3] where the family draws its states
+    frames: NDArray[np.uint8] | None  # [T, height, width, 3]; None: the family does not draw its states
 
     def episodes(self) -> list[slice]:
-        """The steps of each episode."""
+        """The steps of each episode, as slices of T."""
         ends = (np.flatnonzero(self.dones) + 1).tolist()
         return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
@@ -44,7 +44,10 @@ def record_trial(
     *,
     name: str | None = None,
 ) -> RecordedTrial:
-    """Every step of one trial in `task` (a batch of one), played in the policy's first slot."""
+    """Record every step of one trial in `task`, a batch of one task. The policy's first slot is recorded.
+
+    `num_episodes=None` takes the distribution's number. Raises ValueError if `task` is not a single task.
+    """
     if len(task) != 1:
         raise ValueError(f"record_trial takes one task, got {len(task)}")
     episodes = trial_length(distribution, num_episodes)

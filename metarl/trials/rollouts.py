@@ -1,4 +1,4 @@
-"""Collect whole trials: a policy acts in a batch of environments and sees what its actions lead to."""
+"""Rollouts for training: a policy acts in a batch of environments and observes every transition."""
 
 import contextlib
 from abc import abstractmethod
@@ -13,12 +13,12 @@ from metarl.trials.trajectories import Trajectories
 
 
 class StochasticPolicy(AdaptivePolicy):
-    """An adaptive policy that knows the probability of what it did."""
+    """An adaptive policy that knows the probability of its actions."""
 
     @property
     @abstractmethod
     def log_prob(self) -> Tensor:
-        """Log-probability [num_tasks] of the last actions, recorded while sampling."""
+        """Log-probability `[num_tasks]` in nats of the last actions, recorded while sampling."""
 
 
 @torch.no_grad()
@@ -30,10 +30,10 @@ def collect(
     seed: int,
     on_step: Callable[[], None] | None = None,
 ) -> Trajectories:
-    """A trial of `num_steps` steps in every environment, from a hard reset; the tasks must have been set.
+    """Play `num_steps` steps in every environment from a hard reset, and return them as `[B, T, ...]`.
 
-    `on_step` is called after every step. Raises ValueError if the environment gives a reward or observation that is
-    not finite, naming environment, step and task.
+    The tasks of `env` must be set. `on_step` is called after every step. Raises ValueError, naming environment, step
+    and task, if a reward or an observation is not finite.
     """
     with _threads_for(env):
         return _collect(policy, env, num_steps, seed, on_step)
@@ -41,7 +41,7 @@ def collect(
 
 @contextlib.contextmanager
 def _threads_for(env: TaskVectorEnv) -> Iterator[None]:
-    """One thread for torch while the environment steps on its own: idle threads of torch keep the cores busy."""
+    """One thread for torch while the environment uses threads of its own: idle threads of torch keep cores busy."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1 if env.threaded else threads)
     try:
@@ -67,7 +67,10 @@ def play_on(
     num_steps: int,
     on_step: Callable[[], None] | None = None,
 ) -> list[Tensor]:
-    """The columns of `Trajectories` [B, T, ...] from the first `observation` on; asks the device for nothing itself."""
+    """The tensor fields of `Trajectories` `[B, T, ...]`, from the first `observation` [B, ...] on.
+
+    It copies nothing from the device to the host.
+    """
     policy.begin()
     columns: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
     for _ in range(num_steps):
@@ -84,7 +87,7 @@ def play_on(
 
 
 def check_finite(trajectories: Trajectories) -> None:
-    """ValueError naming the first environment, step and task with an observation or reward that is not finite."""
+    """Raise ValueError, naming environment, step and task, if an observation or a reward is not finite."""
     for what, values in (("observation", trajectories.observations), ("reward", trajectories.rewards)):
         broken = ~torch.isfinite(values)
         if broken.any():

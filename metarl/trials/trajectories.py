@@ -1,4 +1,4 @@
-"""What happened in a batch of trials."""
+"""Trajectories of a batch of trials."""
 
 from dataclasses import dataclass
 from typing import final
@@ -36,7 +36,7 @@ class Trajectories:
         return self.terminated | self.truncated
 
     def mean_episode_return(self) -> float:
-        """Of the episodes that ended; not a number if none did."""
+        """Mean undiscounted return of the episodes that ended; NaN if none did."""
         complete = self.dones.flip(1).cumsum(1).flip(1) > 0
         return ((self.rewards * complete).sum() / self.dones.sum()).item()
 

@@ -1,4 +1,4 @@
-"""Agents and classical learners, each imported on first use."""
+"""Agents and classical baselines, each imported on first use."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Agents that learn to adapt, and classical learners, by the name under which the commands know them."""
+"""Agents that learn to adapt, and classical baselines, by the name under which the commands know them."""
 
 AGENTS: dict[str, str] = {
     "rl2": "metarl.agents.in_context.rl2:RL2",

@@ -1,4 +1,4 @@
-"""Classical learners of Bernoulli bandits whose arms are uniform on [0, 1] a priori, whatever the split."""
+"""Classical baselines for Bernoulli bandits. Their prior is uniform on [0, 1] for each arm, in every split."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def check_bandit(distribution: TaskDistribution) -> None:
 
 
 class BanditLearner(AdaptivePolicy):
-    """Counts the successes and failures of each arm [num_tasks, arms]; a subclass chooses."""
+    """Counts the successes and failures of each arm, `[num_tasks, arms]`. A subclass chooses the arm."""
 
     def __init__(
         self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0
@@ -47,7 +47,7 @@ class BanditLearner(AdaptivePolicy):
     @staticmethod
     @abstractmethod
     def check(distribution: TaskDistribution) -> None:
-        """ValueError, naming what is needed, unless this learner suits the distribution."""
+        """Raise ValueError, which says what is needed, if this baseline does not know the kind of task."""
 
     @abstractmethod
     def choose(self) -> Tensor:
@@ -56,7 +56,7 @@ class BanditLearner(AdaptivePolicy):
     @property
     @final
     def posterior_means(self) -> Tensor:
-        """`[num_tasks, arms]` the chance that each arm pays."""
+        """Posterior mean `[num_tasks, arms]` of the success probability of each arm."""
         return (self.successes + 1) / (self.successes + self.failures + 2)
 
     @final
@@ -78,7 +78,12 @@ class BanditLearner(AdaptivePolicy):
 
 @final
 class Greedy(BanditLearner):
-    """The arm with the largest posterior mean."""
+    """The arm with the largest posterior mean.
+
+    >>> import metarl
+    >>> Greedy(metarl.make("bernoulli-bandit", arms=3), num_tasks=4).choose().shape
+    torch.Size([4])
+    """
 
     check = staticmethod(check_bandit)
 
@@ -88,7 +93,14 @@ class Greedy(BanditLearner):
 
 @final
 class EpsilonGreedy(BanditLearner):
-    """The arm with the largest posterior mean, or any arm with probability epsilon."""
+    """The arm with the largest posterior mean, or with probability `epsilon` a random arm.
+
+    >>> import metarl
+    >>> EpsilonGreedy(metarl.make("bernoulli-bandit", arms=3), num_tasks=4, epsilon=0.2).choose().shape
+    torch.Size([4])
+
+    Raises ValueError if `epsilon` is not in [0, 1].
+    """
 
     check = staticmethod(check_bandit)
 
@@ -114,10 +126,16 @@ class EpsilonGreedy(BanditLearner):
 
 @final
 class UCB1(BanditLearner):
-    """The largest upper confidence bound, mean + scale * sqrt(2 ln t / pulls) (Auer et al. 2002).
+    """The arm with the largest upper confidence bound, mean + scale * sqrt(2 ln t / pulls) (Auer et al. 2002).
 
     As in Duan et al. (2016) the statistics of an arm start with one success and one failure. A scale of 1 is the
-    published bound; the default does best over 10 to 100 pulls of 5 arms.
+    published bound. The default was best over 10 to 100 pulls of 5 arms.
+
+    >>> import metarl
+    >>> UCB1(metarl.make("bernoulli-bandit", arms=3), num_tasks=4, scale=1.0).choose().shape
+    torch.Size([4])
+
+    Raises ValueError if `scale` is negative.
     """
 
     check = staticmethod(check_bandit)
@@ -144,7 +162,12 @@ class UCB1(BanditLearner):
 
 @final
 class ThompsonSampling(BanditLearner):
-    """The best arm of a draw from the posterior (Thompson 1933)."""
+    """The best arm in a bandit that is drawn from the posterior (Thompson 1933).
+
+    >>> import metarl
+    >>> ThompsonSampling(metarl.make("bernoulli-bandit", arms=3), num_tasks=4, seed=1).choose().shape
+    torch.Size([4])
+    """
 
     check = staticmethod(check_bandit)
 
@@ -153,7 +176,7 @@ class ThompsonSampling(BanditLearner):
 
 
 class BanditPlanner(BanditLearner):
-    """Plans for `num_episodes` pulls (default: a trial) and is greedy after them; a subclass solves the plan."""
+    """Follows a plan for `num_episodes` pulls (default: a trial), then is greedy. A subclass computes the plan."""
 
     def __init__(
         self,
@@ -170,7 +193,7 @@ class BanditPlanner(BanditLearner):
 
     @abstractmethod
     def solve(self, pulls: int) -> Plan:
-        """The plan for `pulls` pulls in all."""
+        """The plan for a trial of `pulls` pulls."""
 
     @final
     def choose(self) -> Tensor:
@@ -182,7 +205,12 @@ class BanditPlanner(BanditLearner):
 
 @final
 class Gittins(BanditPlanner):
-    """The largest finite-horizon Gittins index, within .04 % of the optimum."""
+    """The arm with the largest finite-horizon Gittins index. Its return is within .04 % of the optimum.
+
+    >>> import metarl
+    >>> Gittins(metarl.make("bernoulli-bandit", arms=3, pulls=5), num_tasks=4).choose().shape
+    torch.Size([4])
+    """
 
     check = staticmethod(check_bandit)
 
@@ -193,11 +221,16 @@ class Gittins(BanditPlanner):
 
 @final
 class BayesOptimalBandit(BanditPlanner):
-    """The exact Bayes-optimal policy by dynamic programming, for bandits with few states."""
+    """The exact Bayes-optimal policy by dynamic programming, for bandits with few states.
+
+    >>> import metarl
+    >>> BayesOptimalBandit(metarl.make("bernoulli-bandit", arms=2, pulls=5), num_tasks=4).choose().shape
+    torch.Size([4])
+    """
 
     @staticmethod
     def check(distribution: TaskDistribution) -> None:
-        """ValueError unless it is a bandit whose trial has few enough states to be solved exactly."""
+        """Raise ValueError unless it is a bandit with few enough states for an exact solution."""
         check_bandit(distribution)
         arms = int(distribution.task_space["means"].shape[0])  # type: ignore[index]
         if not bandit_theory.solvable(arms, distribution.num_episodes):

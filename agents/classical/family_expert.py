@@ -1,4 +1,4 @@
-"""The expert that a family names, beside the classical learners: the limit of whoever is told the task."""
+"""The privileged expert of a family, evaluated beside the classical baselines as an upper limit."""
 
 from typing import final
 
@@ -10,12 +10,15 @@ from metarl.tasks.policies import PrivilegedPolicy
 
 @final
 class FamilyExpert:
-    """The family's own expert, which is told the task: a limit, no competitor."""
+    """Makes the family's own privileged expert, which knows the task: an upper limit for policies that do not."""
 
     def __call__(
         self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0
     ) -> PrivilegedPolicy:
-        """A new policy for `num_tasks` tasks; ValueError if the family names none. Experts draw nothing by `seed`."""
+        """A new expert for `num_tasks` tasks. Experts draw nothing, so `seed` has no effect.
+
+        Raises ValueError if the family names no expert.
+        """
         expert = distribution.expert(num_tasks, device)
         if expert is None:
             raise ValueError(
@@ -24,7 +27,7 @@ class FamilyExpert:
         return expert
 
     def check(self, distribution: TaskDistribution) -> None:
-        """ValueError unless the family names an expert."""
+        """Raise ValueError unless the family names an expert."""
         self(distribution, 1)
 
 

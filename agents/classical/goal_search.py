@@ -1,4 +1,4 @@
-"""Classical searchers for one hidden goal on a grid."""
+"""Classical baselines that search for one hidden goal on a grid."""
 
 from abc import abstractmethod
 from typing import final
@@ -16,7 +16,7 @@ from metarl.tasks.policies import AdaptivePolicy, Transition
 
 
 def goal_cells(distribution: TaskDistribution) -> GoalCells:
-    """The distribution as a grid with one hidden goal cell; ValueError if it is none."""
+    """The distribution as a grid with one hidden goal cell. Raises ValueError if it is not one."""
     if not isinstance(distribution, GoalCells):
         needed = "candidates, successors, side, start, step_cost (see metarl.optima.goal_search.GoalCells)"
         raise ValueError(f"goal searchers need a distribution with {needed}; {distribution.name} has not")
@@ -24,12 +24,12 @@ def goal_cells(distribution: TaskDistribution) -> GoalCells:
 
 
 def check_goal_cells(distribution: TaskDistribution) -> None:
-    """ValueError unless the distribution is a grid with one hidden goal cell."""
+    """Raise ValueError unless the distribution is a grid with one hidden goal cell."""
     goal_cells(distribution)
 
 
 class GoalSearcher(AdaptivePolicy):
-    """Explores until the goal was met, then goes straight to it and stays."""
+    """Explores until it has found the goal; then takes a shortest path to it and stays. A subclass explores."""
 
     def __init__(
         self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0
@@ -38,21 +38,21 @@ class GoalSearcher(AdaptivePolicy):
         super().__init__(num_tasks, device)
         self.generator = seeding.generator(seed, "goal-search", device=device)
         self.way = goal_search.ways(self.grid, self.device)
-        self._goal = torch.full((num_tasks,), -1, device=device)  # -1: not met
+        self._goal = torch.full((num_tasks,), -1, device=device)  # -1: not found
 
     check = staticmethod(check_goal_cells)
 
     @abstractmethod
     def forget(self, mask: Tensor) -> None:
-        """Begin a new search in the slots where `mask` is true."""
+        """Begin a new search in the slots where `mask` [num_tasks] is true."""
 
     @abstractmethod
     def explore(self, cell: Tensor) -> Tensor:
-        """Actions `[num_tasks]` where the goal has not been met."""
+        """Actions `[num_tasks]` in `cell` [num_tasks], for slots that have not found the goal."""
 
     @abstractmethod
     def missed(self, cell: Tensor) -> None:
-        """Learn that the goals are not in these cells `[num_tasks]`; slots that met theirs do not matter."""
+        """Learn that the goals are not in `cell` [num_tasks]. Slots that have found their goal ignore this."""
 
     @final
     def begin(self, mask: Tensor | None = None) -> None:
@@ -73,7 +73,12 @@ class GoalSearcher(AdaptivePolicy):
 
 @final
 class GoalPosteriorSampling(GoalSearcher):
-    """Goes to a goal drawn from those still possible, by a random shortest path, and draws the next on arrival."""
+    """Posterior sampling: draws a goal from those still possible, takes a random shortest path to it, draws again.
+
+    >>> import metarl
+    >>> GoalPosteriorSampling(metarl.make("grid-navigation"), num_tasks=3).num_tasks
+    3
+    """
 
     def __init__(
         self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0
@@ -82,7 +87,7 @@ class GoalPosteriorSampling(GoalSearcher):
         problem = goal_search.problem(self.grid)
         successors = np.array(problem.successors)
         steps = goal_search.distances(successors)[successors]
-        self._steps = torch.from_numpy(steps).to(device)  # [cells, actions, cells (goal)] left after each action
+        self._steps = torch.from_numpy(steps).to(device)  # [cells, actions, cells (goal)] steps left after each action
         self._prior = torch.zeros(len(successors), device=device)
         self._prior[list(problem.goals)] = 1
         self._possible = self._prior.repeat(num_tasks, 1)
@@ -105,7 +110,12 @@ class GoalPosteriorSampling(GoalSearcher):
 
 @final
 class BayesOptimalSearch(GoalSearcher):
-    """The best search path there is, exact or the best known; planned for a trial, after which it starts again."""
+    """Follows the best search path for a trial, exact or the best known; after its end the path starts again.
+
+    >>> import metarl
+    >>> BayesOptimalSearch(metarl.make("grid-navigation"), num_tasks=3).num_tasks
+    3
+    """
 
     def __init__(
         self,

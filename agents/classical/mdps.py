@@ -1,6 +1,6 @@
-"""Classical learners of random tabular MDPs: plan at the start of each episode from a conjugate posterior.
+"""Classical baselines for random tabular MDPs. They plan at the start of each episode, from a conjugate posterior.
 
-The prior is the published one, whatever the split: mean rewards N(1, 1), reward noise N(0, 1), rows of transitions
+The prior is the published one, in every split: mean rewards N(1, 1), reward noise N(0, 1), rows of transitions
 Dirichlet(1, ..., 1).
 """
 
@@ -40,22 +40,22 @@ class Belief(NamedTuple):
 
     @property
     def visits(self) -> Tensor:
-        """`[N, S, A]` how often each action was taken."""
+        """How often each action was taken, `[N, S, A]`."""
         return self.moves.sum(-1)
 
     @property
     def rewards(self) -> Tensor:
-        """`[N, S, A]` posterior means of the mean rewards; their variance is 1 / (1 + visits)."""
+        """Posterior means of the mean rewards, `[N, S, A]`; their variance is 1 / (1 + visits)."""
         return (1 + self.reward_sums) / (1 + self.visits)
 
     @property
     def transitions(self) -> Tensor:
-        """`[N, S, A, S]` posterior means."""
+        """Posterior means of the transition probabilities, `[N, S, A, S]`."""
         return (1 + self.moves) / (self.moves.shape[-1] + self.visits)[..., None]
 
 
 class EpisodicPlanner(AdaptivePolicy):
-    """Counts what happened, and follows a plan made by the subclass at the start of each episode."""
+    """Counts transitions and rewards, and follows a plan that a subclass makes at the start of each episode."""
 
     def __init__(
         self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0
@@ -106,7 +106,12 @@ class EpisodicPlanner(AdaptivePolicy):
 
 @final
 class PosteriorSamplingMDP(EpisodicPlanner):
-    """PSRL: the optimum of a task drawn from the posterior (Strens 2000; Osband et al. 2013)."""
+    """PSRL: the optimal policy of an MDP drawn from the posterior (Strens 2000; Osband et al. 2013).
+
+    >>> import metarl
+    >>> PosteriorSamplingMDP(metarl.make("tabular-mdp"), num_tasks=3).act(torch.zeros(3, dtype=torch.int64)).shape
+    torch.Size([3])
+    """
 
     def plan(self, belief: Belief) -> Tensor:
         noise = torch.randn(belief.visits.shape, generator=self.generator, device=self.device)
@@ -117,9 +122,13 @@ class PosteriorSamplingMDP(EpisodicPlanner):
 
 @final
 class BonusPlanner(EpisodicPlanner):
-    """BEB: the optimum of the mean task with a bonus / (1 + visits) added to rewards (Kolter and Ng 2009).
+    """BEB: the optimal policy of the posterior mean MDP with bonus / (1 + visits) added to rewards.
 
-    The default bonus does well over 10 to 25 episodes; longer trials want more.
+    Kolter and Ng 2009. The default bonus does well over 10 to 25 episodes; longer trials need more.
+
+    >>> import metarl
+    >>> BonusPlanner(metarl.make("tabular-mdp"), num_tasks=3, bonus=1.0).act(torch.zeros(3, dtype=torch.int64)).shape
+    torch.Size([3])
     """
 
     def __init__(
@@ -141,10 +150,14 @@ class BonusPlanner(EpisodicPlanner):
 
 @final
 class OptimisticPlanner(EpisodicPlanner):
-    """UCRL2-like: the optimum of the most favourable task within confidence bounds (Jaksch et al. 2010).
+    """UCRL2-like: the optimal policy of the most favourable MDP within confidence bounds (Jaksch et al. 2010).
 
-    Bounds are a width / sqrt(1 + visits) around the posterior means: `reward_width` of the mean reward,
+    Bounds are width / sqrt(1 + visits) around the posterior means: `reward_width` of the mean reward,
     `transition_width` of the sum of absolute differences of probabilities. The defaults do well over 10 to 25 episodes.
+
+    >>> import metarl
+    >>> OptimisticPlanner(metarl.make("tabular-mdp"), num_tasks=3).act(torch.zeros(3, dtype=torch.int64)).shape
+    torch.Size([3])
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Uniform random actions: the floor of every comparison."""
+"""Uniform random actions: the lower limit of every comparison."""
 
 from typing import final
 
@@ -13,7 +13,12 @@ from metarl.tasks.policies import AdaptivePolicy, Transition
 
 @final
 class RandomLearner(AdaptivePolicy):
-    """Uniform random actions; learns nothing."""
+    """Uniform random actions; it does not adapt.
+
+    >>> import metarl
+    >>> RandomLearner(metarl.make("grid-navigation"), num_tasks=3).act(torch.zeros(3)).shape
+    torch.Size([3])
+    """
 
     def __init__(
         self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0

@@ -1,4 +1,4 @@
-"""A policy that learns inside each task as Stable-Baselines3's PPO does anywhere: by updates of its network."""
+"""A policy that adapts inside each task by updates of Stable-Baselines3's PPO."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, final
@@ -19,14 +19,14 @@ from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.policies import AdaptivePolicy, Transition
 from metarl.training.checkpoints import adam_state, load_adam_state
 
-ROOM = 64  # steps that are made room for at first
+ROOM = 64  # capacity of the step buffer at the start
 NETWORK = "policy."  # before the names of the network's parameters in the state of a learner
 
 
 @final
 @dataclass(frozen=True)
 class Tuning:
-    """How a PPO learner lives through a trial."""
+    """How a PPO learner adapts in a trial."""
 
     distribution: TaskDistribution
     model: PPO
@@ -38,7 +38,7 @@ class Tuning:
 
 
 class Lesson(NamedTuple):
-    """T steps in one task, as Stable-Baselines3 counts observations and actions."""
+    """T steps in one task, with observations and actions in Stable-Baselines3's convention."""
 
     observation: Tensor  # [T, ...]
     action: Tensor  # [T, ...]
@@ -50,14 +50,14 @@ class Lesson(NamedTuple):
 
 @final
 class FineTunedPolicy(AdaptivePolicy):
-    """Every task has a network and an optimiser of its own; after every few episodes they take one PPO update.
+    """Every task has a network and an optimiser of its own, which take one PPO update after every few episodes.
 
-    As long as updates lie ahead actions are drawn, since PPO learns from trying; after the last update of a trial a
-    deterministic policy takes the most likely action. Tasks are independent of each other.
+    Before the last update of a trial actions are drawn, because PPO must explore. After it a deterministic policy takes
+    the most likely action. Tasks are independent of each other.
     """
 
     def __init__(self, tuning: Tuning, initial: Stacked) -> None:
-        """`initial` [num_tasks, ...] is the `learner_state` that each task starts from."""
+        """`initial` [num_tasks, ...] is the `learner_state` with which each task starts."""
         num_tasks = len(next(iter(initial.values())))
         super().__init__(num_tasks, tuning.model.device)
         self._tuning = tuning
@@ -76,7 +76,7 @@ class FineTunedPolicy(AdaptivePolicy):
 
     @property
     def state(self) -> Stacked:
-        """The `learner_state` of every task now, `[num_tasks, ...]`."""
+        """The current `learner_state` of every task, `[num_tasks, ...]`."""
         return self._state
 
     def begin(self, mask: Tensor | None = None) -> None:
@@ -109,7 +109,7 @@ class FineTunedPolicy(AdaptivePolicy):
             self._update(slot, self._steps.take(slot))
 
     def _action_parameters(self, observation: Tensor) -> Tensor:
-        """`[num_tasks, P]`, each from the task's own network."""
+        """Action parameters `[num_tasks, P]`, each from the task's own network."""
         network = {name.removeprefix(NETWORK): x for name, x in self._state.items() if name.startswith(NETWORK)}
         data = {"observation": observation[:, None]}
         parameters: Tensor = call_in_tasks(self.model.policy, action_parameters, network, data)
@@ -134,7 +134,7 @@ class FineTunedPolicy(AdaptivePolicy):
 
 @final
 class TaskTransitions:
-    """What N tasks lived through since their last update."""
+    """The steps that N tasks experienced since their last update."""
 
     def __init__(self, num_tasks: int, device: torch.device) -> None:
         self._length = torch.zeros(num_tasks, dtype=torch.int64, device=device)
@@ -142,7 +142,7 @@ class TaskTransitions:
         self._rows: Lesson | None = None  # [N, room, ...]
 
     def add(self, step: Lesson, mask: Tensor) -> None:
-        """One step [N, ...] in the tasks where `mask` [N] is true."""
+        """Add one step `[N, ...]` in the tasks where `mask` [N] is true."""
         rows = self._with_room(step)
         index = mask.nonzero().squeeze(-1)
         for row, x in zip(rows, step, strict=True):
@@ -159,7 +159,7 @@ class TaskTransitions:
         return self._rows
 
     def complete(self, episodes: int) -> list[int]:
-        """The tasks that have lived through so many episodes."""
+        """Indices of the tasks that have experienced `episodes` episodes."""
         return (self._episodes == episodes).nonzero().flatten().tolist()
 
     def take(self, slot: int) -> Lesson:

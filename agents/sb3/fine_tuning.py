@@ -32,22 +32,28 @@ HEAD = ("action_net.", "log_std", "value_net.")  # the last layers of actor and 
 
 @dataclass(frozen=True)
 class FineTuningOptions(AgentOptions):
-    """Options of fine-tuning. What is not said here is as Stable-Baselines3 has it."""
+    """Options of fine-tuning. All other settings are Stable-Baselines3's defaults.
+
+    >>> FineTuningOptions(updates_per_trial=5).updates_per_trial
+    5
+
+    Raises ValueError for a value outside its bounds, and for `batch_steps` below 2 for each minibatch.
+    """
 
     pretrained: bool = True
-    """Tasks start from the network pre-trained on all of them; if not, each from a random one: train for one step."""
+    """Start each task from a network pre-trained on all tasks; if not, from a random one (then train for one step)."""
     adapted_parameters: Literal["all", "head"] = "all"
-    """What changes inside a task: all parameters, or the last layers of actor and critic (the rest frozen)."""
+    """What adapts inside a task: all parameters, or the last layers of actor and critic only."""
     episodes_per_update: Count = 40
     """Episodes in a task before each PPO update."""
     updates_per_trial: NonNegativeInt = 3
-    """PPO updates in a trial; then the policy stays as it is."""
+    """PPO updates in a trial; after them the policy stays fixed."""
     adaptation_rate: Positive = 3e-3
     """Adam's step size inside a task."""
     width: Count = 64
     """Width of the hidden layers of actor and critic."""
     num_layers: Count = 2
-    """Their number."""
+    """Hidden layers of actor and critic."""
     num_tasks: Count = 40
     """Environments in pre-training, each in a new task at every episode."""
     batch_steps: Count = 20_000
@@ -55,19 +61,19 @@ class FineTuningOptions(AgentOptions):
     learning_rate: Positive = 1e-3
     """Adam's step size in pre-training."""
     n_epochs: Count = 10
-    """Passes over what was collected, in every update."""
+    """Passes over the collected steps in each update."""
     num_minibatches: Count = 8
-    """Parts into which it is cut, one gradient step each."""
+    """Minibatches in each pass, one gradient step each."""
     gamma: Fraction = 0.99
     """Discount per step."""
     gae_lambda: Fraction = 0.95
-    """GAE's lambda."""
+    """Lambda of generalised advantage estimation."""
     clip_range: Positive = 0.2
     """PPO's clip range."""
     ent_coef: NonNegative = 0.0
     """Weight of the entropy bonus."""
     log_std_init: float = -0.5
-    """Continuous actions: logarithm of the deviation at the start, in units of half the action space."""
+    """Continuous actions: log of the standard deviation at the start, in units of half the action space."""
 
     def check(self) -> None:
         if self.batch_steps < 2 * self.num_minibatches:
@@ -105,13 +111,13 @@ class FineTuning(Agent):
 
     @property
     def trial_episodes(self) -> int:
-        """All that the updates learn from, and as much again after the last."""
+        """Episodes of all updates, and as many again after the last one."""
         return self.options.episodes_per_update * (self.options.updates_per_trial + 1)
 
     def policy(self, num_tasks: int, deterministic: bool | None = None, seed: int = 0) -> FineTunedPolicy:
-        """A policy whose tasks begin with what was learned so far, and with a new optimiser.
+        """A policy whose tasks start with the current parameters and a new optimiser; `deterministic=None` means True.
 
-        Until the last update of a trial it draws its actions, deterministic (None) or not.
+        Before the last update of a trial it draws its actions, even if it is deterministic.
         """
         options = self.options
         idle = TaskVecEnv(self.distribution, 1, device=self.device)  # says what the spaces are; never opened

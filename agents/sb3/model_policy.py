@@ -1,4 +1,4 @@
-"""A trained model of Stable-Baselines3 or sb3-contrib as a policy in trials: what does not learn to adapt."""
+"""Trained models of Stable-Baselines3 or sb3-contrib as policies in trials: baselines that do not adapt."""
 
 from typing import Any, Protocol, final
 
@@ -13,7 +13,7 @@ from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy, Transition
 
 
 class Model(Protocol):
-    """What `predict` of Stable-Baselines3's and sb3-contrib's algorithms has in common."""
+    """The part of an algorithm of Stable-Baselines3 or sb3-contrib that is used here."""
 
     observation_space: Any
     action_space: Any
@@ -25,10 +25,10 @@ class Model(Protocol):
 
 @final
 class ModelPolicy(AdaptivePolicy):
-    """Plays what a model has learned in a `TaskVecEnv`, the same in every task: domain randomisation.
+    """Acts as a model that was trained in a `TaskVecEnv`, the same in every task: domain randomisation.
 
-    A recurrent model starts every episode with an empty memory, as it did in training; with `remember` its memory lasts
-    for the trial. It sees observations alone, so that is all it can learn from.
+    A recurrent model starts every episode with an empty memory, as in training. With `remember` its memory lasts for
+    the trial. It reads observations only, so it cannot learn from rewards.
 
     >>> import metarl
     >>> from metarl.sb3 import TaskVecEnv
@@ -75,7 +75,16 @@ class ModelPolicy(AdaptivePolicy):
 
 @final
 class TaskModelPolicy(PrivilegedPolicy):
-    """Plays what a model has learned in a `TaskVecEnv` with `show_task=True`: an oracle, which is told the task.
+    """Acts as a model that was trained in a `TaskVecEnv` with `show_task=True`: a privileged oracle.
+
+    >>> import metarl
+    >>> from metarl.sb3 import TaskVecEnv
+    >>> from stable_baselines3 import PPO
+    >>> rooms = metarl.make("grid-navigation")
+    >>> env = TaskVecEnv(rooms, tasks=4, show_task=True)
+    >>> model = PPO("MultiInputPolicy", env, n_steps=16, device="cpu").learn(64)
+    >>> metarl.evaluate(TaskModelPolicy(model, rooms, num_tasks=10), rooms, num_tasks=10).privileged
+    True
 
     Raises ValueError if the model was trained on other spaces.
     """

@@ -1,4 +1,4 @@
-"""What the engines of MuJoCo families ask of a family: what a robot sees, what it is paid for, when it fell."""
+"""What the MuJoCo engines need from a family: observation, reward, end of an episode, and fields of the model."""
 
 import functools
 import warnings
@@ -20,7 +20,7 @@ Values = Mapping[str, Floats]  # task parameters [n, ...] by name
 
 @dataclass(frozen=True)
 class MujocoDynamics(TaskDistribution):
-    """What is seen, paid and varied in a MuJoCo family: functions of all simulations together, in float64 numpy."""
+    """Observation, reward and varied fields of a MuJoCo family: functions of all simulations, in float64 numpy."""
 
     model_file: ClassVar[str]  # one of gymnasium's, or the whole path of another
     substeps: ClassVar[int] = 5  # steps of physics in one of the environment

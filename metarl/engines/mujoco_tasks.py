@@ -17,12 +17,13 @@ from metarl.tasks.batch import Tasks
 
 @dataclass(frozen=True)
 class MujocoTasks(MujocoDynamics):
-    """A family on a MuJoCo model, such as one of gymnasium's robots, all environments of a batch stepped at once.
+    """A family on a MuJoCo model, such as one of gymnasium's robots. All environments of a batch are stepped at once.
 
-    Subclasses say what is seen, paid and varied, in functions of all simulations together, in float64 numpy. States
-    equal those of gymnasium's v5 environments bit for bit, from the same seeds and actions.
+    Subclasses define observation, reward and the fields of the model that vary, as functions of all simulations
+    together, in float64 numpy. From the same seeds and actions, states equal those of gymnasium's v5 environments bit
+    for bit.
 
-    Raises ImportError that names the extra where mujoco is not installed.
+    Raises ImportError, which names the extra, if mujoco is not installed, and ValueError if `num_episodes` is below 1.
     """
 
     num_episodes: int = 2
@@ -36,7 +37,7 @@ class MujocoTasks(MujocoDynamics):
 
     @abstractmethod
     def priors(self, split: str) -> Mapping[str, Prior]:
-        """What each task parameter is drawn from."""
+        """The prior of each task parameter in a split."""
 
     @property
     @final

@@ -17,28 +17,34 @@ from metarl.tasks.distribution import Step, TaskDistribution, TaskVectorEnv, as_
 
 @dataclass(frozen=True)
 class NativeDistribution(TaskDistribution):
-    """A task distribution that is its own simulator: pure functions from batched states to batched states.
+    """A task distribution with its own simulator in torch: pure functions of batched states.
 
     A state is one tensor `[B, ...]`. The engine adds time limits, automatic resets and the gymnasium interfaces.
+
+    >>> import metarl
+    >>> rooms = metarl.make("grid-navigation")
+    >>> tasks = rooms.sample(4, seeding.generator(0))
+    >>> rooms.initial_state(tasks, seeding.generator(1)).shape[0]
+    4
     """
 
     @abstractmethod
     def initial_state(self, tasks: Tasks, generator: torch.Generator) -> Tensor:
-        """States at the start of an episode."""
+        """States `[B, ...]` at the start of an episode."""
 
     @abstractmethod
     def observation(self, state: Tensor, tasks: Tasks) -> Tensor:
-        """What the agent sees of each state."""
+        """Observations `[B, ...]` of states `[B, ...]`."""
 
     @abstractmethod
     def transition(
         self, state: Tensor, action: Tensor, tasks: Tasks, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Next state, reward [B] and termination [B] after `action`."""
+        """Next states `[B, ...]`, rewards [B] and terminations [B] after `action` [B, ...]."""
 
     @abstractmethod
     def frame(self, state: Tensor, task: Tasks) -> np.ndarray:
-        """A picture `[height, width, 3]` of one state, uint8; for people, so it may show the goal."""
+        """A picture `[height, width, 3]` (uint8) of one state. It is for people, so it may show the goal."""
 
     @final
     def vector_env(self, num_envs: int, device: torch.device | str = "cpu") -> "NativeVectorEnv":

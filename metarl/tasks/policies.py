@@ -25,9 +25,18 @@ class Transition(NamedTuple):
 
 
 class AdaptivePolicy(ABC):
-    """Acts in `num_tasks` tasks at once, learning inside each of them; one robot is a batch of one.
+    """Acts in `num_tasks` tasks at once and adapts inside each of them. One robot is a batch of one.
 
-    The loop is `begin`, then `act` and `observe` in turn for as many episodes as the trial has.
+    The loop is `begin`, then `act` and `observe` in turn, for all episodes of the trial.
+
+    >>> class Up(AdaptivePolicy):
+    ...     def begin(self, mask=None): pass
+    ...     def act(self, observation): return torch.ones(self.num_tasks, dtype=torch.int64)
+    ...     def observe(self, transition): pass
+    >>> Up(3).act(torch.zeros(3))
+    tensor([1, 1, 1])
+
+    Raises ValueError if `num_tasks` is below 1.
     """
 
     def __init__(self, num_tasks: int, device: torch.device | str = "cpu") -> None:
@@ -46,15 +55,15 @@ class AdaptivePolicy(ABC):
 
     @abstractmethod
     def observe(self, transition: Transition) -> None:
-        """Learn from what the last actions led to."""
+        """Learn from the transition of the last actions."""
 
 
 class PrivilegedPolicy(AdaptivePolicy):
-    """An oracle that is told the task: a limit to measure against and a teacher, never a competitor."""
+    """An oracle that knows the task: an upper limit in evaluation, and an expert to imitate in meta-training."""
 
     @abstractmethod
     def set_tasks(self, tasks: Tasks) -> None:
-        """The task of every slot, told once before the trial begins."""
+        """Give the policy the task of every slot, once, before the trial begins."""
 
     @abstractmethod
     def values(self, observation: Tensor) -> Tensor | None:

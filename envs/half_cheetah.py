@@ -17,7 +17,7 @@ EFFORT = 0.05  # paid for each squared unit of torque
 
 @dataclass(frozen=True)
 class HalfCheetah(MujocoTasks):
-    """gymnasium's half-cheetah, paid for something about its velocity, less .05 |action|²; episodes have 200 steps."""
+    """gymnasium's half-cheetah with a reward for its velocity, minus .05 |action|²; episodes have 200 steps."""
 
     model_file = "half_cheetah.xml"
     noise = 0.1
@@ -25,7 +25,7 @@ class HalfCheetah(MujocoTasks):
 
     @abstractmethod
     def paid(self, velocity: Floats, task: Values) -> Floats:
-        """What a `velocity` [n] along the ground earns [n], without the cost of effort."""
+        """The reward [n] for a `velocity` [n] along the ground in m/s, without the cost of effort."""
 
     @final
     def observe(self, now: Simulations) -> Floats:

@@ -18,13 +18,13 @@ from metarl.adaptation.updates import InnerUpdate
 @final
 @dataclass(frozen=True)
 class Adapted:
-    """Where N tasks are in their inner loops."""
+    """The state of the inner loops of N tasks."""
 
     parameters: Stacked  # [N, ...] those that adapt
-    start: Stacked  # [N, ...] where they began
-    state: Stacked  # [N, ...] what the update remembers
+    start: Stacked  # [N, ...] their initial values
+    state: Stacked  # [N, ...] the state of the update rule
     steps: Tensor  # [N] taken so far
-    numbers: Tensor  # [N] what errors call these tasks
+    numbers: Tensor  # [N] the task numbers that errors name
 
     @property
     def num_tasks(self) -> int:
@@ -41,7 +41,7 @@ class Adapted:
         )
 
     def put(self, index: Tensor, others: "Adapted") -> "Adapted":
-        """These, with `others` [n] in place of the tasks at `index` [n]: tasks need not step at the same time."""
+        """A copy with `others` [n] in place of the tasks at `index` [n]. So tasks may step at different times."""
         return Adapted(
             _put(self.parameters, index, others.parameters),
             _put(self.start, index, others.start),
@@ -66,8 +66,8 @@ class InnerLoop(Generic[M]):
     >>> adapted.parameters["weight"].shape
     torch.Size([5, 1, 1])
 
-    Under `torch.no_grad` the adapted parameters are plain values, made in little memory; else they are connected to
-    the module's parameters and to those of the update, for the meta-gradient.
+    Under `torch.no_grad` the adapted parameters have no graph, which needs little memory. Otherwise the graph connects
+    them with the parameters of the module and of the update, for the meta-gradient.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class InnerLoop(Generic[M]):
         self.stacked = stacked
 
     def begin(self, num_tasks: int, first_task: int = 0) -> Adapted:
-        """All tasks at the module's own parameters."""
+        """`num_tasks` tasks, all with the module's own parameters."""
         if num_tasks < 1:
             raise ValueError(f"num_tasks must be at least 1, got {num_tasks}")
         own = dict(self.module.named_parameters())
@@ -205,9 +205,9 @@ def _check_data(adapted: Adapted, data: Data) -> None:
 
 
 def _check_finite(values: dict[str, Tensor], adapted: Adapted) -> None:
-    """FloatingPointError naming the first of these `[N, ...]`, and its first task, that is not finite.
+    """Raise FloatingPointError, naming value and task, if one of `values` [N, ...] is not finite.
 
-    One question to the device tells that all are.
+    If all are finite, it costs one copy to the host.
     """
     finite = torch.stack([x.detach().isfinite().reshape(len(x), -1).all(1) for x in values.values()])
     if not finite.all():

@@ -16,29 +16,30 @@ from metarl.tasks.distribution import Step, TaskDistribution, TaskVectorEnv, as_
 @final
 @dataclass(frozen=True)
 class ChangingTasks(TaskDistribution):
-    """Trials of a family in which one task follows another, and may come back.
+    """Trials of a family in which the task changes, and may return.
 
-    A task of this distribution is a task of the family for each letter of `order`: with "aba" two of them, the first of
-    which returns. `change_episodes` are the episodes, counted from 0, at which the next letter begins. Whatever adapts
-    to tasks can be measured, and trained, in it. With `announced` every change is a hard reset for the agent: the limit
-    for agents that have to notice by themselves. It names no expert: that of the family does not know of the changes.
+    A task of this distribution is one task of the family for each different letter of `order`: with "aba" two tasks, of
+    which the first returns. `change_episodes` are the episodes, counted from 0, at which the next letter begins. Every
+    adaptive policy can be evaluated in it, and every agent trained. With `announced` each change is a hard reset of the
+    policy, an upper limit for policies that must detect the change. It names no expert, because the expert of the
+    family does not know of the changes.
 
     >>> import metarl
     >>> rooms = ChangingTasks(metarl.make("grid-navigation"), change_episodes=(3, 6), order="aba")
     >>> rooms.num_episodes, sorted(rooms.task_space)
     (9, ['a.goal', 'b.goal'])
 
-    Raises ValueError if there is not one change before every letter but the first, each later than the one before.
+    Raises ValueError unless `change_episodes` has one episode for each letter after the first, in rising order.
     """
 
     base: TaskDistribution
-    """Where the tasks come from."""
+    """The family from which the tasks are drawn."""
     change_episodes: tuple[int, ...] = (4,)
     """Episodes, counted from 0, at which the task changes."""
     order: str = "ab"
-    """Which task is next."""
+    """The order of the tasks, one letter each."""
     announced: bool = False
-    """Whether the agent is told, by a hard reset."""
+    """Whether each change is a hard reset of the policy."""
     num_episodes: int = 0
     """Episodes in a trial; 0: as many after the last change as there were up to the first."""
 

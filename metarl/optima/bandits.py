@@ -1,6 +1,6 @@
 """Bernoulli bandits with uniform, independent arms: posteriors, and the exact Bayes-optimal policy.
 
-An arm that has paid s times in m = s + f pulls has the *number* m (m + 1) / 2 + s. A fresh arm is 0; from an arm number
+An arm with s successes in m = s + f pulls has the *number* m (m + 1) / 2 + s. A fresh arm is 0; from an arm number
 a success leads to number + m + 2 and a failure to number + m + 1.
 """
 

@@ -1,4 +1,4 @@
-"""Experts: optimal policies of agents that are told the task. A family names its own by `TaskDistribution.expert`."""
+"""Privileged experts: optimal policies that know the task. A family names its own by `TaskDistribution.expert`."""
 
 from abc import abstractmethod
 from typing import final

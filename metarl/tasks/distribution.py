@@ -27,7 +27,13 @@ Limits = tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...]
 @final
 @dataclass(frozen=True)
 class OptimalReturn:
-    """The limit of a task distribution: the mean return of each episode of a trial under the best adaptive policy."""
+    """The optimum of a task distribution: the mean return of each episode of a trial under the best adaptive policy.
+
+    >>> import metarl
+    >>> optimum = metarl.make("bernoulli-bandit", arms=2, pulls=2).optimal_return()
+    >>> optimum.kind, round(optimum.total, 3)
+    ('exact', 1.083)
+    """
 
     per_episode: tuple[float, ...] | None  # None where only the sum over the trial is known
     total: float  # sum over the episodes of a trial
@@ -99,14 +105,14 @@ class TaskDistribution(ABC):
         """One ordinary gymnasium environment in `task` (a batch of one; None: drawn at each reset without one)."""
 
     def optimal_return(self, num_episodes: int | None = None) -> OptimalReturn | None:
-        """The limit of any adaptive policy over `num_episodes` (default: a trial), or None where it is not known."""
+        """The optimum of adaptive policies over `num_episodes` (default: a trial); None if it is not known."""
         return None
 
     def expert(self, num_tasks: int, device: torch.device | str = "cpu") -> "PrivilegedPolicy | None":
-        """The best known policy of an agent that is told the task, or None (the default): no expert is known.
+        """The best known privileged policy, which knows the task; None (the default) if none is known.
 
-        It may teach in meta-training, and is the limit that others are measured against. Only the family can say what
-        its task parameters mean, so nothing is guessed from names or shapes.
+        Agents may imitate it in meta-training, and it is an upper limit in evaluation. Only the family knows the
+        meaning of its task parameters, so nothing is guessed from names or shapes.
         """
         return None
 

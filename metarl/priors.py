@@ -1,4 +1,4 @@
-"""What the parameters of a task are drawn from."""
+"""Priors from which the parameters of a task are drawn."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -19,21 +19,27 @@ class Prior(ABC):
     @property
     @abstractmethod
     def space(self) -> spaces.Box:
-        """Shape, type and bounds."""
+        """Shape, type and bounds of the parameter."""
 
     @abstractmethod
     def draw(self, num_tasks: int, low: np.ndarray, high: np.ndarray, generator: torch.Generator) -> Tensor:
-        """Values `[num_tasks, *shape]` on the generator's device, narrowed to [low, high] of the parameter's shape."""
+        """Values `[num_tasks, *shape]` within [low, high], on the generator's device; bounds are `[*shape]`."""
 
     @abstractmethod
     def within(self, low: Any, high: Any) -> "Prior":
-        """The same kind of prior between other bounds; ValueError if there can be none."""
+        """The same kind of prior with other bounds. Raises ValueError if that is impossible."""
 
 
 @final
 @dataclass(frozen=True)
 class Uniform(Prior):
-    """Every real number between two bounds alike; arrays of bounds make an array of independent entries."""
+    """Real numbers, uniform between two bounds. Arrays of bounds make an array of independent entries.
+
+    >>> Uniform(0.5, 1.5).space
+    Box(0.5, 1.5, (), float32)
+
+    Raises ValueError unless the bounds are finite and low <= high.
+    """
 
     low: Any
     high: Any
@@ -56,7 +62,13 @@ class Uniform(Prior):
 @final
 @dataclass(frozen=True)
 class LogUniform(Prior):
-    """Every order of magnitude between two positive bounds alike: for scales, such as masses and frictions."""
+    """Real numbers whose logarithm is uniform between two positive bounds: for scales, such as masses and frictions.
+
+    >>> LogUniform(0.1, 10.0).space
+    Box(0.1, 10.0, (), float32)
+
+    Raises ValueError unless the bounds are finite, positive and low <= high.
+    """
 
     low: Any
     high: Any
@@ -82,7 +94,13 @@ class LogUniform(Prior):
 @final
 @dataclass(frozen=True)
 class Radius(Prior):
-    """The distance from the origin of points that are uniform over a disc, or over the ring between two radii."""
+    """The distance from the origin of points that are uniform over a disc, or over the ring between two radii.
+
+    >>> Radius(0.0, 2.0).space
+    Box(0.0, 2.0, (), float32)
+
+    Raises ValueError unless the radii are finite, at least 0 and low <= high.
+    """
 
     low: float
     high: float
@@ -108,7 +126,13 @@ class Radius(Prior):
 @final
 @dataclass(frozen=True)
 class Integers(Prior):
-    """Every integer between two bounds alike, both included."""
+    """Integers, uniform between two bounds, both included.
+
+    >>> Integers(1, 6).space
+    Box(1, 6, (), int64)
+
+    Raises ValueError unless the bounds are whole numbers and low <= high.
+    """
 
     low: Any
     high: Any
@@ -135,7 +159,13 @@ class Integers(Prior):
 @final
 @dataclass(frozen=True)
 class Choice(Prior):
-    """One of a few numbers, each alike, such as `Choice((4, 8))`."""
+    """One of some numbers, all with the same probability.
+
+    >>> Choice((4, 8)).space
+    Box(4, 8, (), int64)
+
+    Raises ValueError without numbers, or if one is not finite.
+    """
 
     values: tuple[float, ...]
 
@@ -160,9 +190,12 @@ class Choice(Prior):
 
 
 def as_prior(name: str, values: Any) -> Prior:
-    """A prior, or what stands for one: (low, high) for Uniform, a Box for Uniform or, of integers, Integers.
+    """A prior from a prior, from (low, high) for Uniform, or from a Box for Uniform or, of integers, Integers.
 
-    ValueError that names the parameter if it is neither or has no finite bounds.
+    >>> as_prior("mass", (0.5, 1.5))
+    Uniform(low=0.5, high=1.5)
+
+    Raises ValueError, naming the parameter, for anything else, and for bounds that are not finite.
     """
     if isinstance(values, Prior):
         return values
@@ -182,7 +215,7 @@ def as_prior(name: str, values: Any) -> Prior:
 
 
 def union(one: spaces.Box, other: spaces.Box) -> spaces.Box:
-    """The smallest box around both; ValueError if they differ in shape or type."""
+    """The smallest box that contains both. Raises ValueError if they differ in shape or type."""
     if (one.shape, one.dtype) != (other.shape, other.dtype):
         raise ValueError(f"priors of one parameter must be of one shape and type, got {one} and {other}")
     return _box(np.minimum(one.low, other.low), np.maximum(one.high, other.high), one.dtype.type)

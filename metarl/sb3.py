@@ -167,10 +167,10 @@ class TaskVecEnv(VecEnv):
 
 @final
 class SB3Spaces:
-    """How Stable-Baselines3 counts: integers from 0, and actions of a Box from -1 to 1 where they are bounded; images
-    have their channels first.
+    """The spaces of a family in Stable-Baselines3's convention.
 
-    Its Gaussian policies begin with deviation 1, so actions of any other size would be learned badly.
+    Integers count from 0, bounded actions of a Box lie in [-1, 1], and images have their channels first. Gaussian
+    policies of Stable-Baselines3 start with standard deviation 1, so actions of another scale would be learned badly.
     """
 
     def __init__(self, distribution: TaskDistribution, device: torch.device | str = "cpu") -> None:

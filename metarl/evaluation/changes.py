@@ -26,6 +26,13 @@ class Change:
 def measure_changes(evaluation: Evaluation, distribution: ChangingTasks) -> list[Change]:
     """The effect of each change of the task, for a policy that was evaluated on `distribution`.
 
+    >>> import metarl
+    >>> from metarl.agents import UCB1
+    >>> arms = ChangingTasks(metarl.make("bernoulli-bandit", pulls=10), change_episodes=(5,))
+    >>> result = metarl.evaluate(UCB1(arms.base, num_tasks=20), arms, num_tasks=20)
+    >>> [change.episode for change in measure_changes(result, arms)]
+    [6]
+
     Raises ValueError if the trials of `evaluation` end before the last change.
     """
     returns, starts = evaluation.returns, (0, *distribution.change_episodes)

@@ -31,6 +31,13 @@ ARRAYS = {
 class Evaluation:
     """The returns of one policy in N tasks over the K episodes of a trial. `metarl.evaluate` makes it.
 
+    >>> import metarl
+    >>> from metarl.agents import RandomLearner
+    >>> rooms = metarl.make("grid-navigation")
+    >>> result = metarl.evaluate(RandomLearner(rooms, num_tasks=10), rooms.split("test"), num_tasks=10)
+    >>> result.curve().value.shape, result.gains.shape, result.optimal.kind
+    ((4,), (10,), 'exact')
+
     Raises ValueError if `returns`, `steps` and `success` are not of one shape `[N, K]`.
     """
 

@@ -1,4 +1,4 @@
-"""Run folders: what was run, how it went, and the last checkpoint; enough to go on exactly where a run stopped.
+"""Run folders: settings, log and last checkpoint of a run, which are enough to resume it exactly.
 
 ```
 runs/rl2-grid-navigation-seed0/
@@ -194,11 +194,19 @@ def load(
 ) -> Agent:
     """The agent in a checkpoint file, or in the last checkpoint of a run folder.
 
-    `distribution` is needed for a file whose task distribution cannot be made again from its name and options, such as
-    one of your own; a run folder knows the place it came from. Files are data: an agent or a distribution that they
-    name as `module:attribute` is imported, which runs its code, with `trust` only, unless it is registered.
+    `distribution` must be given if a checkpoint file cannot make its task distribution again from a registered name and
+    plain options. A run folder keeps the `module:attribute` of its own.
+    Files are data. Importing an unregistered `module:attribute` that a file names runs code, so it needs `trust`.
 
-    ValueError if there is no checkpoint, a damaged one, or one that needs trust.
+    >>> import metarl, tempfile
+    >>> from metarl.agents import RL2, RL2Options
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     agent = RL2(metarl.make("grid-navigation"), RL2Options(memory="gru"), device="cpu")
+    ...     agent.save(f"{folder}/rooms.safetensors")
+    ...     load(f"{folder}/rooms.safetensors", device="cpu").options.memory
+    'gru'
+
+    Raises ValueError if there is no checkpoint, if it is damaged, or if it needs `trust`.
     """
     if not Path(path).is_dir():
         return Agent.load(path, device, distribution, trust)

@@ -193,7 +193,15 @@ Step = tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]
 
 
 class TaskVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
-    """`num_envs` environments of one family as a `gymnasium.vector.VectorEnv` that speaks tensors on `device`.
+    """`num_envs` environments of one family, as a `gymnasium.vector.VectorEnv` of tensors on `device`.
+
+    >>> import metarl
+    >>> rooms = metarl.make("grid-navigation")
+    >>> env = rooms.vector_env(4)
+    >>> env.set_tasks(rooms.sample(4, metarl.seeding.generator(0)))
+    >>> observation, _ = env.reset(seed=0)
+    >>> env.step(torch.ones(4, dtype=torch.int64))[1].shape
+    torch.Size([4])
 
     An episode that ends starts the next one of the *same task* in the same step: `step` returns the first observation
     of the new episode, and the info holds the last one of the old episode in `final_obs` (valid for every slot, so for

@@ -1,8 +1,7 @@
-"""Several processes that train one agent, each on its share of every batch; torchrun starts them, torch.distributed
-lets them meet.
+"""Several processes that train one agent, each on its share of every batch, by torchrun and torch.distributed.
 
-What is counted, averaged or decided over a batch is that of all processes together, and every process must ask for it
-in the same order. In a single process all of this is what the plain operation gives, bit for bit, and costs nothing.
+Counts, means and decisions are over the batch of all processes together. Every process must call these functions in the
+same order. In a single process they equal the plain operation, bit for bit, and cost nothing.
 """
 
 import contextlib
@@ -24,28 +23,28 @@ def flatten(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def unflatten(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """The inverse: views of `vector` [P] with the shapes of `like`."""
+    """The inverse of `flatten`: views of `vector` [P] with the shapes of `like`."""
     parts = torch.split(vector, [x.numel() for x in like])
     return [part.view_as(x) for part, x in zip(parts, like, strict=True)]
 
 
 def size() -> int:
-    """How many processes there are."""
+    """The number of processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this is, from 0: the first alone writes files and logs."""
+    """The number of this process, from 0. Only the first writes files and logs."""
     return dist.get_rank() if size() > 1 else 0
 
 
 def stream_names() -> tuple[str | int, ...]:
-    """What a random stream's names end with, so that each process draws trials of its own; nothing in a single one."""
+    """The last names of a random stream, so that each process draws trials of its own. Empty in a single process."""
     return ("rank", rank()) if size() > 1 else ()
 
 
 def equal_share(count: int, name: str) -> int:
-    """This process's part of `count` things, as many in each; ValueError that names them if that cannot be."""
+    """The share of each process in `count` things. Raises ValueError, with `name`, if they do not divide equally."""
     if count % size():
         raise ValueError(f"{name} must be a multiple of the {size()} processes, got {count}")
     return count // size()
@@ -53,10 +52,10 @@ def equal_share(count: int, name: str) -> int:
 
 @contextlib.contextmanager
 def joined(device: str = "auto") -> Iterator[None]:
-    """Inside, the processes that torchrun started are one group, each with the GPU of its local rank unless on the CPU.
+    """Joins the processes that torchrun started to one group, inside the `with`. Each uses the GPU of its local rank.
 
-    Nothing happens without torchrun, or if there is a group already. Raises ValueError if a process has no GPU of its
-    own where GPUs are asked for.
+    Without torchrun, or inside a group, it does nothing. Raises ValueError if GPUs are asked for and a process has none
+    of its own.
     """
     if not dist.is_available() or dist.is_initialized() or not dist.is_torchelastic_launched():
         yield
@@ -79,17 +78,17 @@ def average(tensors: Sequence[Tensor]) -> None:
 
 
 def averaged(x: Tensor) -> Tensor:
-    """The mean of the tensors that the processes have, of one shape."""
+    """The mean over processes of a tensor `x` that has the same shape in all."""
     return x if size() == 1 else _summed(x) / size()
 
 
 def total(x: Tensor) -> Tensor:
-    """Their sum."""
+    """The sum over processes of a tensor `x` that has the same shape in all."""
     return x if size() == 1 else _summed(x)
 
 
 def mean(x: Tensor) -> Tensor:
-    """The mean of all elements of the tensors that the processes have, of one size."""
+    """The mean [] of all elements of `x` in all processes; it has the same size in each."""
     return averaged(x.mean())
 
 
@@ -103,7 +102,7 @@ def mean_and_variance(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mean_and_deviation(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of all elements of the tensors that the processes have, of one size."""
+    """Mean and standard deviation [] of all elements of `x` in all processes; it has the same size in each."""
     if size() == 1:
         return x.mean(), x.std(correction=0)
     together, variance = mean_and_variance(x.flatten())
@@ -111,12 +110,12 @@ def mean_and_deviation(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def largest(number: int) -> int:
-    """The largest of the numbers that the processes give."""
+    """The largest `number` of all processes."""
     return number if size() == 1 else int(_reduced(torch.tensor(number), dist.ReduceOp.MAX))
 
 
 def averaged_metrics(metrics: dict[str, float]) -> dict[str, float]:
-    """Each metric's mean over the processes in which it is a number."""
+    """The mean of each metric over the processes in which it is not NaN."""
     if size() == 1:
         return metrics
     values = torch.tensor(list(metrics.values()), dtype=torch.float64)
@@ -126,7 +125,7 @@ def averaged_metrics(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def from_first(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The first process's tensors, in all; names, shapes and types must be the same."""
+    """The tensors of the first process, in all processes. Names, shapes and types must be the same in all."""
     copies = {name: tensor.detach().clone().contiguous() for name, tensor in state.items()}
     if size() > 1:
         for copy in copies.values():
@@ -136,14 +135,14 @@ def from_first(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check_same(settings: str) -> None:
-    """ValueError unless all processes were started with the same settings."""
+    """Raise ValueError unless all processes were started with the same settings."""
     number = int.from_bytes(hashlib.sha256(settings.encode()).digest()[:7], "little")
     if largest(number) != -largest(-number):
         raise ValueError("the processes differ in their options, task distribution, seed or steps: start all alike")
 
 
 def first_to_fail() -> bool:
-    """Whether no other process failed before: one of them says why training ended, and the others follow silently."""
+    """Whether no other process failed before this one. The first to fail reports the error, the others end silently."""
     if size() == 1:
         return True
     key = f"metarl/failed/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
@@ -175,7 +174,7 @@ def _reduced(x: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
 
 @contextlib.contextmanager
 def _needing_all() -> Iterator[None]:
-    """Makes one clear error of whatever the backend says when a process is gone."""
+    """Turns the backend's errors after the loss of a process into one clear ConnectionError."""
     try:
         yield
     except RuntimeError as error:

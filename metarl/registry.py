@@ -1,4 +1,4 @@
-"""Names of task distributions, agents and classical learners; the core never imports them, it loads them by name.
+"""Names of task distributions, agents and classical baselines. The core never imports them; it loads them by name.
 
 Other packages add theirs in their own pyproject.toml, as entry points of the group `metarl.distributions` or
 `metarl.agents`:
@@ -176,12 +176,12 @@ def agents() -> dict[str, str]:
 
 
 def learners() -> dict[str, str]:
-    """Name -> `module:attribute` of the classical learners, which need no meta-training."""
+    """Name -> `module:attribute` of the classical baselines, which need no meta-training."""
     return cast(dict[str, str], importlib.import_module("metarl.agents.catalogue").LEARNERS)
 
 
 def applicable(distribution: TaskDistribution) -> list[str]:
-    """The names of the classical learners that suit `distribution`, and `expert` if it names one, as in `learners()`.
+    """The names of the baselines in `learners()` that suit `distribution`, and `expert` if it names one.
 
     >>> import metarl
     >>> applicable(metarl.make("tabular-mdp"))

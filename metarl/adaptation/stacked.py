@@ -1,6 +1,6 @@
-"""One network with different parameters in every task: call it in all tasks at once.
+"""Calls one network in all tasks at once, with different parameters in every task.
 
-Stacked parameters carry a first dimension for tasks: `[N, ...]`. Data is a dictionary of tensors `[N, ...]`.
+Stacked parameters have a first dimension for tasks: `[N, ...]`. Data is a dictionary of tensors `[N, ...]`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ M = TypeVar("M", bound=nn.Module)
 def select_parameters(module: nn.Module, patterns: Sequence[str] = ("*",)) -> tuple[str, ...]:
     """Names of the parameters that match any of the shell-style `patterns`, in the module's order.
 
-    `("*",)` is all of them, `("output.*",)` a head, `("*.query_key_value.*",)` what a Transformer attends to.
+    `("*",)` matches all, `("output.*",)` a head, `("*.query_key_value.*",)` the attention maps of a Transformer.
     Raises ValueError if a pattern matches nothing, or if a parameter that it matches is frozen.
     """
     parameters = dict(module.named_parameters())
@@ -42,9 +42,9 @@ def call_in_tasks(
 ) -> Any:
     """`function(module, data of one task)` in every task, each with its own parameters; results `[N, ...]`.
 
-    `parameters` may name a part of the module's parameters: the rest are shared by all tasks. `stacked` says whether
-    all tasks run at once or one after the other, with the same result; None: at once, unless the module is recurrent
-    (PyTorch's fused GRU and LSTM take one set of weights). Random draws differ between tasks.
+    `parameters` may be some of the module's parameters; all tasks share the others. With `stacked` all tasks run at
+    once, else one after the other, with the same result. None: at once, unless the module is recurrent (PyTorch's fused
+    GRU and LSTM take one set of weights). Random draws differ between tasks.
     """
     if stacked is None:
         stacked = not any(isinstance(part, nn.RNNBase) for part in module.modules())
@@ -60,10 +60,10 @@ def call_in_tasks(
 
 
 def tasks_at_once(rows: int, device: torch.device) -> int:
-    """How many tasks of `rows` samples each to differentiate together: enough to fill the device, no more memory.
+    """The number of tasks, of `rows` samples each, to differentiate together: enough to fill the device.
 
-    On a CPU some ten thousand rows are best (measured with two layers of 64): fewer pay for calls, more for cache
-    misses and memory.
+    On a CPU some ten thousand rows were fastest (two layers of 64). Fewer rows spend the time on calls, more on cache
+    misses.
     """
     return max(1, (16_384 if device.type == "cpu" else 262_144) // max(1, rows))
 
@@ -79,7 +79,7 @@ def task_chunks(num_tasks: int, size: int | None) -> Iterator[slice]:
 
 @final
 class _Bound(nn.Module):
-    """A function of a module as a module, so that functional_call can lend the parameters to any of its methods."""
+    """A function of a module, as a module: functional_call then replaces the parameters for all its methods."""
 
     def __init__(self, module: M, function: Callable[[M, Any], Any]) -> None:
         super().__init__()
@@ -94,6 +94,6 @@ class _Bound(nn.Module):
 
 
 def _unbound(stacked: Data) -> list[dict[str, Tensor]]:
-    # not an index a task: the gradient of each would be a whole stack, zero but in one place
+    # not by an index for each task: the gradient of each would be a whole stack of zeros but for one row
     rows = zip(*(x.unbind() for x in stacked.values()), strict=True)
     return [dict(zip(stacked, row, strict=True)) for row in rows]

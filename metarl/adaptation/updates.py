@@ -1,4 +1,4 @@
-"""How parameters move inside a task: fixed steps, learned step sizes, a learned optimiser."""
+"""Inner updates: how parameters change inside a task, by fixed step sizes, learned ones or a learned optimiser."""
 
 import math
 from abc import ABC, abstractmethod
@@ -16,7 +16,7 @@ class InnerUpdate(nn.Module, ABC):
 
     @abstractmethod
     def initial_state(self, parameters: Stacked) -> Stacked:
-        """What the update remembers from step to step `[N, ...]`, before the first."""
+        """The state `[N, ...]` of the update before the first step."""
 
     @abstractmethod
     def forward(
@@ -24,15 +24,15 @@ class InnerUpdate(nn.Module, ABC):
     ) -> tuple[Stacked, Stacked]:
         """New parameters and state `[N, ...]` from the gradients `[N, ...]` of the loss [N].
 
-        `steps` [N] counts the inner steps that each task has taken before.
+        `steps` [N] is the number of inner steps that each task has taken before.
         """
 
 
 @final
 class FixedStep(InnerUpdate):
-    """theta - size * gradient (MAML, Finn et al. 2017, arXiv 1703.03400).
+    """theta - sizes[step] * gradient (MAML, Finn et al. 2017, arXiv 1703.03400).
 
-    One size for each step; the last holds for all steps that follow.
+    The last size holds for all later steps.
     """
 
     def __init__(self, *sizes: float) -> None:
@@ -55,12 +55,12 @@ class FixedStep(InnerUpdate):
 class StepPerParameter(InnerUpdate):
     """theta - sizes[step] * gradient, with one learned size for every single parameter (Meta-SGD).
 
-    Li et al. 2017, arXiv 1707.09835. Sizes may become negative: the direction is learned too. The paper has the same
-    for all steps; several sizes at the start give each step its own, and the last holds for all that follow.
+    Li et al. 2017, arXiv 1707.09835. Sizes may become negative, so the direction is learned too. The paper has the same
+    sizes in all steps. Here several initial `sizes` give each step its own, and the last holds for all later steps.
     """
 
     def __init__(self, parameters: Mapping[str, Tensor], *sizes: float) -> None:
-        """`parameters` [...] are those that adapt, not stacked; `sizes` where the learned ones start."""
+        """`parameters` [...] are those that adapt, not stacked; `sizes` are the initial values of the learned ones."""
         super().__init__()
         _check_sizes(sizes)
         # PyTorch allows no dot in the name of a parameter
@@ -88,11 +88,11 @@ class StepPerParameter(InnerUpdate):
 class StepPerLayer(InnerUpdate):
     """theta - sizes[step, layer] * gradient, sizes learned (MAML++, Antoniou et al. 2019, arXiv 1810.09502).
 
-    Parameters of one module are one layer. The last step's sizes hold for all steps that follow.
+    The parameters of one module are one layer. The sizes of the last step hold for all later steps.
     """
 
     def __init__(self, names: Sequence[str], *sizes: float) -> None:
-        """`names` are those of the parameters that adapt; `sizes` where those of each step start, in all layers."""
+        """`names` are the parameters that adapt; `sizes` are the initial values for each step, in all layers."""
         super().__init__()
         _check_sizes(sizes)
         layers = list(dict.fromkeys(_layer(name) for name in names))
@@ -154,7 +154,7 @@ class LearnedOptimiser(InnerUpdate):
 
 
 def logarithmic(x: Tensor, decades: float = 10.0) -> Tensor:
-    """Numbers `[..., 1]` of any size as two of order one, `[..., 2]`.
+    """Numbers `[..., 1]` of any magnitude as two numbers within about [-1, 1], `[..., 2]`.
 
     (log|x| / p, sign x) where |x| >= exp(-p), else (-1, exp(p) x), with p = `decades` (of e).
     Andrychowicz et al. 2016, arXiv 1606.04474, appendix A.

@@ -1,4 +1,4 @@
-"""How policies adapt: curves over episodes and steps, and the returns of whole trials side by side."""
+"""Figures of adaptation: curves over episodes and steps, and the returns of whole trials side by side."""
 
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -20,10 +20,10 @@ MOST_POINTS = 40  # a longer curve is averaged in blocks
 
 @styled
 def adaptation_figure(evaluations: Sequence[Evaluation]) -> Figure:
-    """Mean return of each episode with 95 % intervals over tasks; the first policy is the one that matters.
+    """Mean return of each episode with 95 % intervals over tasks. The first policy is emphasised.
 
-    Trials of many episodes are averaged in blocks. The optimum is drawn where it is known by episode.
-    ValueError if the evaluations are not of the same trials.
+    Trials of many episodes are averaged in blocks. The optimum is drawn if it is known for each episode.
+    Raises ValueError if the evaluations are not of the same trials.
     """
     check_comparable(evaluations)
     figure = new_figure(7.2, 3.9)

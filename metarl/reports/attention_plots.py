@@ -1,4 +1,4 @@
-"""What an attention policy reads: weights per layer and head on the time axis of its trial."""
+"""Figures of attention: the weights of each layer and head over the steps of a trial."""
 
 from dataclasses import dataclass
 from typing import Any, final
@@ -48,7 +48,7 @@ class AttentionRecord:
 
 @styled
 def attention_map_figure(record: AttentionRecord) -> Figure:
-    """One heat map per layer (down) and head (across): policy steps against the earlier steps they read."""
+    """One heat map for each layer (row) and head (column): the weights of each policy step on earlier steps."""
     layers, heads, length, _ = record.weights.shape
     side = min(2.4, 7.2 / heads)
     figure = new_figure(max(3.4, side * heads), 0.6 + (side + 0.25) * layers)
@@ -84,7 +84,7 @@ def attention_map_figure(record: AttentionRecord) -> Figure:
 
 @styled
 def attention_read_figure(record: AttentionRecord, steps: list[int] | None = None) -> Figure:
-    """For a few policy steps, all that they read: one row per layer and head, and the share of each episode.
+    """All weights of a few policy steps: one row for each layer and head, and the share of each episode.
 
     `steps` are counted from 0; by default the first step of some episodes, and the last step of the trial.
     """

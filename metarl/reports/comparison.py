@@ -34,7 +34,7 @@ class Row:
     curve: Interval  # mean return per episode, or block of episodes in long trials
     total: Interval  # mean return of a trial
     iqm: Interval  # interquartile mean of the return of a trial
-    privileged: bool  # told the task
+    privileged: bool  # knows the task
     improvement: Interval | None  # probability that a trial of this agent returns more than one of the first agent
 
 

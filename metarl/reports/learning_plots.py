@@ -1,4 +1,4 @@
-"""How training went, from the logs of runs."""
+"""Learning curves, from the logs of runs."""
 
 from collections.abc import Mapping
 
@@ -13,9 +13,9 @@ from metarl.training.logs import RETURN, STEPS, Rows
 
 @styled
 def learning_figure(runs: Mapping[str, Rows], column: str = RETURN) -> Figure:
-    """A column of the training logs over environment steps, one line a run; by default the return of the rollouts.
+    """A column of the training logs over environment steps, one line for each run. Default: the return of rollouts.
 
-    ValueError if no run has the column.
+    Raises ValueError if no run has the column.
     """
     series = _series(runs, column)
     figure = new_figure(7.2, 3.2)
@@ -33,7 +33,7 @@ def learning_figure(runs: Mapping[str, Rows], column: str = RETURN) -> Figure:
 
 
 def short(steps: float) -> str:
-    """A number of steps as people say it: 250k, 1.5M."""
+    """A number of steps in short form: 250k, 1.5M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(steps) >= size:
             return f"{steps / size:g}{letter}"

@@ -1,8 +1,8 @@
-"""A trial drawn step by step: where the agent went in each episode, or which arm it pulled and what it paid.
+"""Figures of one trial, step by step: the path of each episode, or the pulled arms and their rewards.
 
-What is drawn follows from the spaces and the task, not from names, so a family of your own is drawn, too, if it looks
-like a grid with a goal, a bandit or a point in the plane. Anything else becomes strips of observations, actions and
-rewards.
+The kind of figure depends on the spaces and the task, not on names. A family of your own is drawn as a grid with a
+goal, a bandit or a point in the plane if it has their spaces. Any other family is drawn as strips of observations,
+actions and rewards.
 """
 
 import math
@@ -26,7 +26,7 @@ PANELS = 4  # episodes drawn side by side
 
 @styled
 def trial_figure(trial: RecordedTrial) -> Figure:
-    """The trial as its kind is best seen: a path per episode, pulls per arm, or strips over time."""
+    """A figure of the trial: the path of each episode, the pulls of each arm, or strips over time."""
     family = trial.distribution
     goal = family.task_space.spaces.get("goal")
     has_goal = goal is not None and goal.shape == (2,)

@@ -1,4 +1,4 @@
-"""The meta-test of an agent, and of the classical learners beside it, on the same tasks."""
+"""The meta-test of an agent, and of the classical baselines beside it, on the same tasks."""
 
 import inspect
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ SLOTS = 1000  # tasks that a policy lives through side by side
 @final
 @dataclass(frozen=True)
 class MetaTest:
-    """What is measured: the tasks, the length of the trials and how an agent acts in them."""
+    """The settings of a meta-test: the tasks, the length of the trials and how an agent acts in them."""
 
     distribution: TaskDistribution
     """Already restricted to the split to measure on."""
@@ -38,11 +38,11 @@ class MetaTest:
 
     @property
     def slots(self) -> int:
-        """Tasks that are played side by side."""
+        """Number of tasks that are played at once."""
         return min(self.num_tasks, SLOTS)
 
     def play(self, policy: AdaptivePolicy, name: str, progress_bar: bool = True) -> Evaluation:
-        """How `policy` does in these trials."""
+        """The evaluation of `policy` in these trials."""
         return evaluate(
             policy,
             self.distribution,
@@ -54,7 +54,7 @@ class MetaTest:
         )
 
     def learner(self, name: str) -> AdaptivePolicy:
-        """The classical learner called `name` for these trials; ValueError if it does not suit the distribution."""
+        """The classical baseline called `name`, for these trials. ValueError if it does not know the kind of task."""
         learner = import_attribute(find(name, learners(), "classical learner"))
         options: dict[str, Any] = {"device": resolve_device(self.device), "seed": self.seed}
         if "num_episodes" in inspect.signature(learner).parameters:  # those that plan for the length of the trial
@@ -63,7 +63,7 @@ class MetaTest:
         return policy
 
     def agent(self, agent: Agent) -> AdaptivePolicy:
-        """The policy of `agent` for these trials; ValueError if it was made for other spaces."""
+        """The policy of `agent` for these trials. Raises ValueError if it was trained with other spaces."""
         for what in ("observation_space", "action_space"):
             mine, theirs = getattr(agent.distribution, what), getattr(self.distribution, what)
             if mine != theirs:
@@ -74,6 +74,6 @@ class MetaTest:
         return agent.policy(self.slots, deterministic=self.deterministic, seed=self.seed)
 
     def references(self) -> list[Evaluation]:
-        """Every classical learner that suits the distribution."""
+        """Every classical baseline that knows the kind of task."""
         names = tqdm(applicable(self.distribution), "references", leave=False)
         return [self.play(self.learner(name), name, progress_bar=False) for name in names]

@@ -1,4 +1,4 @@
-"""Ants with an unknown direction or goal, without the contact forces that gymnasium's ant also observes and pays for.
+"""Ants with an unknown direction or goal, without contact forces in observation and reward.
 
 A batch of simulations does not give contact forces exactly; gymnasium has switches to leave them out, too.
 """

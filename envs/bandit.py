@@ -19,9 +19,9 @@ from metarl.tasks.distribution import OptimalReturn
 @final
 @dataclass(frozen=True)
 class BernoulliBandit(NativeDistribution):
-    """Arms that pay 1 with an unknown probability, drawn from U[0, 1] for each task; an episode is one pull.
+    """Arms with reward 1 at an unknown probability, drawn from U[0, 1] for each task; an episode is one pull.
 
-    The observation is constant. ood: every arm pays with a probability below one half.
+    The observation is constant. ood: every arm has a probability below one half.
     """
 
     arms: int = 5

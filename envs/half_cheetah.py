@@ -12,7 +12,7 @@ from metarl.engines.mujoco_simulation import Floats, Simulations
 from metarl.engines.mujoco_tasks import MujocoTasks
 from metarl.priors import Choice, Prior, Uniform
 
-EFFORT = 0.05  # paid for each squared unit of torque
+EFFORT = 0.05  # cost of each squared unit of torque
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ class EmptyRoom:
 
 @final
 class Rewarded(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
-    """Says `success` in the info where MiniGrid pays a reward, which it does for a mission accomplished only."""
+    """Adds `success` to the info where MiniGrid gives a reward, which it does only when the mission is completed."""
 
     def __init__(self, env: "gymnasium.Env[Any, Any]") -> None:
         RecordConstructorArgs.__init__(self)

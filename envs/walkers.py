@@ -11,7 +11,7 @@ from metarl.engines.mujoco_simulation import Flags, Floats, Simulations
 from metarl.engines.mujoco_tasks import MujocoTasks
 from metarl.priors import LogUniform, Prior
 
-EFFORT = 1e-3  # paid for each squared unit of action
+EFFORT = 1e-3  # cost of each squared unit of action
 FASTEST = 10.0  # larger velocities are clipped in observations
 
 

@@ -1,7 +1,7 @@
 """What `make demo` runs: meta-train an attention agent on bandits and measure it on bandits it has never seen.
 
-The agent is never told what a bandit is, nor when to explore. Beside it stand the classical learners, which were told
-everything but the payouts, and the Bayes-optimal value, which no learner can exceed.
+The agent does not know what a bandit is, nor when to explore. Beside it stand the classical baselines, which know
+everything but the success probabilities, and the Bayes-optimal value, which is an upper limit.
 """
 
 import shutil

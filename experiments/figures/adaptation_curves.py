@@ -34,7 +34,7 @@ LOOKS = {
 
 @styled
 def adaptation_curves_figure(rows: Mapping[str, Any], known_goal: float, standing_still: float) -> Figure:
-    """Mean return of the episodes of each block `rows[name]["value"]` over the steps in which they were lived through.
+    """Mean return of the episodes of each block `rows[name]["value"]` over the steps in which they were experienced.
 
     What changes between two blocks makes a stair; bands are the intervals `low` to `high`.
     """

@@ -1,4 +1,4 @@
-"""Speed of meta-training, end to end: collecting, assessing and learning."""
+"""Speed of meta-training, end to end: rollouts, advantages and gradient steps."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -36,9 +36,9 @@ def recurrent(sizes: Sizes, rounds: int, device: torch.device) -> Iterator[Row]:
 
 
 def training(sizes: Sizes, rounds: int, device: torch.device) -> Iterator[Row]:
-    """RL² reinforcing whole trials of grid navigation, in batches of one trial for each environment.
+    """RL² with PPO on whole trials of grid navigation, in batches of one trial for each environment.
 
-    The Transformer has recall, as by default; the recurrent memories come plain.
+    The Transformer has episodic retrieval, as by default; the recurrent memories have none.
     """
     distribution = metarl.make("grid-navigation")
     batch_steps = sizes.grid_envs * distribution.horizon * distribution.num_episodes

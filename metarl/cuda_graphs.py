@@ -1,7 +1,7 @@
-"""Functions of tensors recorded once as a CUDA graph and replayed, so that the host does not launch every kernel anew.
+"""Functions of tensors, recorded once as a CUDA graph and replayed, so that the host does not launch each kernel.
 
-Small networks on a GPU wait for the host, which takes longer to launch a kernel than the GPU to run it. A graph is
-launched as a whole: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
+A GPU with small networks waits for the host, which needs more time to launch a kernel than the GPU to run it. A graph
+is launched as a whole: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 """
 
 import warnings
@@ -16,20 +16,20 @@ T = TypeVar("T")
 
 
 def wanted(choice: bool | None, device: torch.device) -> bool:
-    """Whether to use graphs on `device`: only a CUDA device has them, and None is no until they are measured there."""
+    """Whether to use graphs on `device`. Only CUDA devices have them; None means no, until they are measured there."""
     return bool(choice) and device.type == "cuda"
 
 
 @final
 class Captured(Generic[T]):
-    """A function of tensors as a CUDA graph: the same numbers, all its kernels launched at once.
+    """A function of tensors as a CUDA graph: it gives the same numbers, and all its kernels are launched at once.
 
-    Its arguments are tensors, or dictionaries, tuples and dataclasses of them. What else it reads must stay where it is
-    in memory, as parameters do that are changed in place, and it must not ask the host for a value. The first call with
-    arguments of new shapes is an ordinary one, which makes what is made at first use; the second records, and it and
-    all others replay. So a call never does its work twice, and there is one graph at a time.
+    Arguments are tensors, or dictionaries, tuples and dataclasses of tensors. All other tensors that the function reads
+    must stay at their place in memory, like parameters that are changed in place. It must not copy values to the host.
+    The first call with arguments of new shapes is an ordinary call, which creates everything that is created at first
+    use. The second call records the graph; it and all later calls replay it. There is one graph at a time.
 
-    Random numbers come from `generators` alone; `manual_seed` before a call counts in it as in an ordinary one.
+    Random numbers must come from `generators`; `manual_seed` before a call has the same effect as in an ordinary call.
     """
 
     def __init__(self, function: Callable[..., T], generators: Sequence[torch.Generator] = ()) -> None:
@@ -41,7 +41,7 @@ class Captured(Generic[T]):
         self._recorded: tuple[torch.cuda.CUDAGraph, T] | None = None
 
     def __call__(self, *inputs: Any) -> T:
-        """The result of the function, in tensors that later calls leave alone."""
+        """The result of the function, in tensors that later calls do not change."""
         shapes = [(x.shape, x.dtype) for x in _tensors(inputs)]
         if shapes != self._shapes:
             self._recorded = None  # first, so that its memory is free

@@ -156,7 +156,7 @@ def begin_spares_the_others(trial: PolicyProbe) -> str:
 
 
 def _never_begun(trial: PolicyProbe) -> list[StreamStep]:
-    """The stream as a policy would see it that is told of no new task after the first."""
+    """The stream for a policy that gets no hard reset after the first task."""
     first = trial.stream[0].tasks
     return [m._replace(begun=torch.full_like(m.begun, m.step == 0), tasks=first) for m in trial.stream]
 

@@ -11,8 +11,8 @@ from gymnasium.utils import RecordConstructorArgs, seeding
 class SeededLevels(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """An environment whose level is `reset(options={"task": {"seed": ...}})`, the same at every soft reset of a trial.
 
-    The seed of the reset itself starts the randomness of the dynamics, which goes on through the episodes of the trial:
-    only the level repeats, not what happens in it. For environments that draw both from `np_random`, as gymnasium says.
+    The seed of the reset itself starts the random stream of the dynamics, which continues through the episodes of the
+    trial: only the level repeats. It suits environments that draw both from `np_random`, as gymnasium recommends.
 
     >>> import metarl
     >>> from metarl.priors import Integers

@@ -1,4 +1,4 @@
-"""An object that lives in a process of its own; one that dies or hangs ends in an error, never in a hang here."""
+"""An object in a process of its own. If that process dies or hangs, the caller gets an error and does not hang."""
 
 import contextlib
 import multiprocessing
@@ -17,17 +17,18 @@ START_S = 60.0  # how long it may take to start, at least: imports alone take se
 
 
 class WorkerLost(RuntimeError):
-    """A worker died, or took longer than it may; the text says which, in what, and how."""
+    """A worker died or exceeded its time limit; the text names the worker, the call and the cause."""
 
 
 @final
 class Worker:
     """Builds an object in a new process and calls its methods there, one at a time.
 
-    `send` returns at once, so that several workers run side by side; `receive` waits for the result (the first one
-    says that the object was built). ValueError comes back as ValueError and everything else as RuntimeError, with the
-    worker's traceback in the text; WorkerLost where the process died, or took longer than `timeout` seconds for a call
-    (None: it may take for ever), which is the end of it. Processes are spawned: threads survive no fork.
+    `send` returns at once, so that several workers run at the same time. `receive` waits for the result; the first one
+    means that the object was built. A ValueError in the worker is raised here as ValueError, any other error as
+    RuntimeError with the worker's traceback. WorkerLost is raised if the process died or took longer than `timeout`
+    seconds for a call (None: no limit); the process is then ended. Processes are spawned, because threads do not
+    survive a fork.
     """
 
     def __init__(self, build: Callable[[], Any], label: str, timeout: float | None = None) -> None:
@@ -65,14 +66,14 @@ class Worker:
         return result
 
     def dismiss(self) -> None:
-        """Ask the process to end; `close` sees to it. To end several, dismiss all of them first."""
+        """Ask the process to end; `close` waits for it. To end several, dismiss all of them first."""
         if self._dismissed is None:
             self._dismissed = time.monotonic()
             with contextlib.suppress(OSError):
                 self._pipe.send(None)
 
     def close(self) -> None:
-        """End the process, by force if it does not go by itself."""
+        """End the process, by force if it does not end by itself."""
         self.dismiss()
         self._process.join(max(0.0, (self._dismissed or 0.0) + FAREWELL_S - time.monotonic()))
         if self._process.is_alive():

@@ -25,6 +25,14 @@ def generator(seed: int, *names: str | int, device: torch.device | str = "cpu") 
 
 
 @contextlib.contextmanager
+def initialising(seed: int) -> Iterator[None]:
+    """Inside, modules made on the CPU draw their first parameters from `seed`; global random state stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed a GPU, and leave it so
+        yield
+
+
+@contextlib.contextmanager
 def borrowed_randomness(seed: int) -> Iterator[None]:
     """Inside, the global random state of Python, numpy and torch starts at `seed`; after it, it is what it was.
 

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from metarl import seeding
 from metarl.functional import losses as surrogates
 from metarl.nn.action_heads import GaussianHead
 from metarl.nn.memory import Memory
@@ -38,8 +39,7 @@ class Policy(nn.Module):
 
 
 def made(kind: str, seed: int = 0) -> Policy:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeding.initialising(seed):
         memory: Memory | None = None
         if kind == "attention":
             memory = TransformerMemory(WIDTH, 1, 2, 4)  # a window shorter than the trial: the masked path too

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from metarl.contracts.clauses import untouched_by
-from metarl.seeding import generator, stream_seed
+from metarl.seeding import generator, initialising, stream_seed
 
 
 def test_a_stream_is_a_pure_function_of_seed_and_names(device: str) -> None:
@@ -31,6 +31,16 @@ def test_streams_never_change() -> None:
 
 def test_global_random_state_stays_as_it_is() -> None:
     untouched_by(lambda: torch.rand(3, generator=generator(0)))
+
+
+def test_modules_are_initialised_from_a_seed_alone() -> None:
+    def weight(seed: int) -> torch.Tensor:
+        with initialising(seed):
+            return torch.nn.Linear(3, 3).weight
+
+    untouched_by(lambda: weight(0))
+    assert torch.equal(weight(0), weight(0))
+    assert not torch.equal(weight(0), weight(1))
 
 
 def test_whoever_touches_global_random_state_is_caught() -> None:

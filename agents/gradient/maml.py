@@ -19,7 +19,7 @@ from metarl.agents.gradient.policy import GradientPolicy, InnerProblem, RolloutP
 from metarl.functional.schedules import linear_decay
 from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
 from metarl.training.agent import Agent
-from metarl.training.checkpoints import adam_state, check_tensors, load_adam_state
+from metarl.training.checkpoints import adam_state, check_tensors, load_adam_state, pack, unpack
 from metarl.trials.context import Context
 from metarl.trials.rollouts import collect
 from metarl.trials.trajectories import Trajectories
@@ -50,8 +50,7 @@ class MAML(Agent):
     ) -> None:
         super().__init__(distribution, options, seed=seed, device=device)
         distributed.equal_share(self.options.meta_batch_size, "tasks")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seeding.stream_seed(seed, "parameters"))
+        with seeding.initialising(seeding.stream_seed(seed, "parameters")):
             self.network = _network(distribution, self.options).to(self.device)
             adapts = _patterns(self.network, self.options.adapted_parameters)
             update = _update(self.network, adapts, self.options).to(self.device)
@@ -97,15 +96,13 @@ class MAML(Agent):
         }
 
     def state(self) -> dict[str, Tensor]:
-        state = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        state |= {f"update.{name}": tensor for name, tensor in self.inner.update.state_dict().items()}
+        modules = pack(network=self.network, update=self.inner.update)
         rate = torch.tensor(self.optimiser.param_groups[0]["lr"], dtype=torch.float64)
-        return state | adam_state(self.optimiser) | {"learning_rate": rate}
+        return modules | adam_state(self.optimiser) | {"learning_rate": rate}
 
     def load_state(self, state: Mapping[str, Tensor], source: str) -> None:
         check_tensors(source, state, self.state())
-        for prefix, module in (("network.", self.network), ("update.", self.inner.update)):
-            module.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        unpack(state, network=self.network, update=self.inner.update)
         load_adam_state(self.optimiser, state)
         for group in self.optimiser.param_groups:
             group["lr"] = float(state["learning_rate"])

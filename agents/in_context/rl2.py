@@ -25,7 +25,7 @@ from metarl.nn.retrieval import Retrieval
 from metarl.nn.transformer import TransformerMemory
 from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
 from metarl.training.agent import Agent
-from metarl.training.checkpoints import adam_state, check_tensors, load_adam_state
+from metarl.training.checkpoints import adam_state, check_tensors, load_adam_state, pack, unpack
 from metarl.training.teaching import Teaching
 from metarl.trials.context import Context
 from metarl.trials.rollouts import collect
@@ -64,8 +64,7 @@ class RL2(Agent):
         self._episode_steps: float = distribution.horizon  # mean length of an episode in the last batch
         self.teaching = _teaching(distribution, self.options)
         self._has_expert = self.teaching.expert is not None
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seeding.stream_seed(seed, "parameters"))
+        with seeding.initialising(seeding.stream_seed(seed, "parameters")):
             self.actor = _actor(distribution, self.options)
             self.critic = _critic(distribution, self.options, seeding.generator(seed, "task scale"))
         self.actor.to(self.device)
@@ -123,15 +122,13 @@ class RL2(Agent):
         }
 
     def state(self) -> dict[str, Tensor]:
-        state = {f"actor.{name}": tensor for name, tensor in self.actor.state_dict().items()}
-        state |= {f"critic.{name}": tensor for name, tensor in self.critic.state_dict().items()}
-        state["episode_steps"] = torch.tensor(self._episode_steps, dtype=torch.float64)
-        return state | adam_state(self.optimiser)
+        modules = pack(actor=self.actor, critic=self.critic)
+        episode_steps = torch.tensor(self._episode_steps, dtype=torch.float64)
+        return modules | {"episode_steps": episode_steps} | adam_state(self.optimiser)
 
     def load_state(self, state: Mapping[str, Tensor], source: str) -> None:
         check_tensors(source, state, self.state())
-        for prefix, module in (("actor.", self.actor), ("critic.", self.critic)):
-            module.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        unpack(state, actor=self.actor, critic=self.critic)
         self._episode_steps = state["episode_steps"].item()
         load_adam_state(self.optimiser, state)
         self._prepare()

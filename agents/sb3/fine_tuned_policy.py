@@ -17,10 +17,9 @@ from metarl.sb3 import SB3Spaces
 from metarl.seeding import borrowed_randomness
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.policies import AdaptivePolicy, Transition
-from metarl.training.checkpoints import adam_state, load_adam_state
+from metarl.training.checkpoints import adam_state, load_adam_state, pack, packed, unpack
 
 ROOM = 64  # capacity of the step buffer at the start
-NETWORK = "policy."  # before the names of the network's parameters in the state of a learner
 
 
 @final
@@ -110,7 +109,7 @@ class FineTunedPolicy(AdaptivePolicy):
 
     def _action_parameters(self, observation: Tensor) -> Tensor:
         """Action parameters `[num_tasks, P]`, each from the task's own network."""
-        network = {name.removeprefix(NETWORK): x for name, x in self._state.items() if name.startswith(NETWORK)}
+        network = packed(self._state, "policy")
         data = {"observation": observation[:, None]}
         parameters: Tensor = call_in_tasks(self.model.policy, action_parameters, network, data)
         return parameters.squeeze(1)
@@ -176,14 +175,12 @@ class TaskTransitions:
 
 def learner_state(policy: ActorCriticPolicy) -> Stacked:
     """All that PPO changes as it learns: the parameters of its network and the state of its optimiser, Adam."""
-    network = {NETWORK + name: x.detach() for name, x in policy.state_dict().items()}
-    return network | adam_state(policy.optimizer)  # type: ignore[arg-type]
+    return pack(policy=policy) | adam_state(policy.optimizer)  # type: ignore[arg-type]
 
 
 def load_learner_state(policy: ActorCriticPolicy, state: Stacked) -> None:
     """The inverse of `learner_state`."""
-    network = {name.removeprefix(NETWORK): x for name, x in state.items() if name.startswith(NETWORK)}
-    policy.load_state_dict(network)
+    unpack(state, policy=policy)
     load_adam_state(policy.optimizer, state)  # type: ignore[arg-type]
 
 

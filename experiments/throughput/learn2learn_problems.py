@@ -124,6 +124,5 @@ def two_layers() -> nn.Module:
 
 
 def initialised(make: Callable[[], nn.Module]) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeding.initialising(0):
         return make()

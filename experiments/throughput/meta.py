@@ -96,8 +96,7 @@ def _at_once(problem: InnerProblem) -> int:
 
 
 def _problem(distribution: TaskDistribution, sizes: Sizes, device: torch.device) -> InnerProblem:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeding.initialising(0):
         network: PolicyNetwork = FeedForward(distribution.observation_space, distribution.action_space, 64, 2)
     inner = InnerLoop(network.to(device), FixedStep(0.1).to(device))
     loss = inner_loss("lvc")

@@ -54,8 +54,7 @@ def attention(sizes: Sizes, rounds: int, device: torch.device) -> Iterator[Row]:
 
     Recomputation is timed at a few steps that stand for equal parts of the trial, the cache over all its steps.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeding.initialising(0):
         memory = TransformerMemory(sizes.attention_width, layers=2, heads=4, window=max(sizes.contexts)).to(device)
     for context in sizes.contexts:
         shape = (sizes.attention_trials, context, sizes.attention_width)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from metarl.files import replacement
 
@@ -62,6 +62,22 @@ def check_tensors(path: str | Path, given: Mapping[str, Tensor], expected: Mappi
     ]
     if differences:
         raise ValueError(f"{path} does not fit this agent: {'; '.join(differences[:8])}")
+
+
+def pack(**modules: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers of several modules by one name each: those of `actor` as `actor.output.weight`."""
+    return {f"{module}.{name}": x for module, kept in modules.items() for name, x in kept.state_dict().items()}
+
+
+def packed(state: Mapping[str, Tensor], module: str) -> dict[str, Tensor]:
+    """What `pack` put into `state` for the module of this name, by the module's own names."""
+    return {name.removeprefix(f"{module}."): x for name, x in state.items() if name.startswith(f"{module}.")}
+
+
+def unpack(state: Mapping[str, Tensor], **modules: nn.Module) -> None:
+    """The inverse of `pack`; RuntimeError if `state` lacks a parameter or has one too many for a module."""
+    for module, kept in modules.items():
+        kept.load_state_dict(packed(state, module))
 
 
 def adam_state(optimiser: torch.optim.Adam, prefix: str = "adam.") -> dict[str, Tensor]:

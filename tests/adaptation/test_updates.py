@@ -5,6 +5,7 @@ import torch
 from meta_gradient import TASKS, batch, directional, dot, log_prob, made, random_direction, ratio_loss
 from torch import Tensor, nn
 
+from metarl import seeding
 from metarl.adaptation.inner_loop import InnerLoop
 from metarl.adaptation.updates import (
     FixedStep,
@@ -82,8 +83,7 @@ def test_learned_optimiser_with_constant_gates_is_decay_and_descent() -> None:
 
 def test_learned_optimiser_treats_every_single_parameter_by_the_same_rule_and_remembers() -> None:
     """All parameters and gradients equal: so are all updates; the second is not the first, as it has a state."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
+    with seeding.initialising(0), torch.no_grad():
         update = LearnedOptimiser(0.1).double()
         for p in update.parameters():
             p.mul_(3)
@@ -118,8 +118,7 @@ def test_meta_gradient_of_what_is_learned_equals_finite_differences(kind: str) -
     elif kind == "layer":
         update = StepPerLayer(names, 0.02, 0.02)
     else:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with seeding.initialising(0):
             update = LearnedOptimiser(0.02, width=3)
     update.double()
     inner = InnerLoop(policy, update)

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from metarl import seeding
 from metarl.nn import attention as attention_module
 from metarl.nn.attention import Attention
 
@@ -16,8 +17,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made(window: int, device: str, seed: int = 0) -> Attention:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeding.initialising(seed):
         return Attention(WIDTH, HEADS, window).to(device)
 
 

@@ -1,12 +1,12 @@
 import torch
 from gymnasium import spaces
 
+from metarl import seeding
 from metarl.nn.critic import TrialCritic
 
 
 def made(task_vectors: torch.Tensor | None) -> TrialCritic:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeding.initialising(0):
         return TrialCritic(spaces.Discrete(3), 8, task_vectors, 16)
 
 

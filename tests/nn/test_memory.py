@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from metarl import seeding
 from metarl.nn.memory import Memory
 from metarl.nn.recurrent import RecurrentMemory
 from metarl.nn.transformer import TransformerMemory
@@ -9,8 +10,7 @@ STEPS, WIDTH = 17, 16
 
 
 def made(kind: str, device: str) -> Memory:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeding.initialising(0):
         if kind in ("gru", "lstm"):
             return RecurrentMemory(kind, WIDTH, 2).to(device)  # type: ignore[arg-type]
         return TransformerMemory(WIDTH, 2, 2, 5 if kind == "window" else 1000).to(device)

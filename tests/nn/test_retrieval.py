@@ -2,6 +2,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from metarl import seeding
 from metarl.nn.retrieval import Retrieval
 from metarl.trials.context import Context
 
@@ -9,8 +10,7 @@ STATES, STEPS, WIDTH, HEADS = 6, 23, 32, 2
 
 
 def made(window: int = 1000, device: str = "cpu") -> Retrieval:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeding.initialising(0):
         return Retrieval(spaces.Discrete(STATES), WIDTH, HEADS, window).to(device)
 
 

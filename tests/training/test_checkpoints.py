@@ -4,7 +4,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from metarl.training.checkpoints import adam_state, check_tensors, load_adam_state, load_checkpoint, save_checkpoint
+from metarl.training.checkpoints import (
+    adam_state,
+    check_tensors,
+    load_adam_state,
+    load_checkpoint,
+    pack,
+    packed,
+    save_checkpoint,
+    unpack,
+)
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -76,3 +85,15 @@ def test_adam_goes_on_exactly() -> None:
     step(parameter, optimiser)
     step(copy, copied)
     assert torch.equal(parameter, copy)
+
+
+def test_modules_are_packed_by_name_and_unpacked() -> None:
+    """A name that begins like another's, and one that stands inside, belong to neither."""
+    policy, policy_2 = torch.nn.Sequential(torch.nn.Linear(2, 1)), torch.nn.Linear(1, 1)
+    state = pack(policy=policy, policy_2=policy_2) | {"no.policy.bias": torch.zeros(1)}
+    assert list(state) == ["policy.0.weight", "policy.0.bias", "policy_2.weight", "policy_2.bias", "no.policy.bias"]
+    assert list(packed(state, "policy")) == ["0.weight", "0.bias"]
+    layer, other_2 = torch.nn.Linear(2, 1), torch.nn.Linear(1, 1)
+    unpack(state, policy=torch.nn.Sequential(layer), policy_2=other_2)
+    assert torch.equal(layer.weight, state["policy.0.weight"])
+    assert torch.equal(other_2.bias, policy_2.bias)

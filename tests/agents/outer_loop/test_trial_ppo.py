@@ -23,8 +23,7 @@ TRIALS = 8
 
 def ppo(segment: int | None = None, trace: float = 1.0) -> TrialPPO:
     """A learner whose parameters are the same at every call; whole trials are twice as long as those played here."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeding.initialising(0):
         actor = Actor(BANDIT.observation_space, BANDIT.action_space, None, RecurrentMemory("gru", 8, 1), 8)
         critic = TrialCritic(BANDIT.observation_space, 8, None, 8)
     return TrialPPO(

@@ -127,14 +127,6 @@ class ChangingVectorEnv(TaskVectorEnv):
         self._engine = distribution.base.vector_env(num_envs, device)
         self._episode = torch.full((num_envs,), -1, device=self.device)  # -1: a new task waits for the next reset
 
-    def set_tasks(self, tasks: Tasks, mask: Tensor | None = None) -> None:
-        self.check_tasks(tasks)
-        tasks = tasks.to(self.device)
-        mask = torch.ones_like(self._episode, dtype=torch.bool) if mask is None else mask.to(self.device)
-        self._tasks = tasks if self._tasks is None else tasks.where(mask, self._tasks)
-        self._episode = self._episode.masked_fill(mask, -1)
-        self._engine.set_tasks(self._changing.part(self._tasks, 0), mask)
-
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         mask = (options or {}).get("reset_mask")
         ended = torch.ones_like(self._episode, dtype=torch.bool) if mask is None else torch.as_tensor(mask)
@@ -152,6 +144,10 @@ class ChangingVectorEnv(TaskVectorEnv):
 
     def close_extras(self, **kwargs: Any) -> None:
         self._engine.close()
+
+    def _tasks_changed(self, mask: Tensor | None) -> None:
+        self._episode[... if mask is None else mask] = -1
+        self._engine.set_tasks(self._changing.part(self.tasks, 0), mask)
 
     def _next_episode(self, ended: Tensor) -> Tensor:
         """Count the episodes that begin where `ended`; returns where another task begins with them."""

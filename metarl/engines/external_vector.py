@@ -41,11 +41,6 @@ class SimulatorVectorEnv(TaskVectorEnv):
         self._observation: np.ndarray = np.zeros(self.observation_space.shape or (), self.observation_space.dtype)
         self._elapsed: np.ndarray = np.zeros(self.num_envs, np.int64)
 
-    def set_tasks(self, tasks: Tasks, mask: Tensor | None = None) -> None:
-        self.check_tasks(tasks)
-        tasks = tasks.to(self.device)
-        self._tasks = tasks if mask is None or self._tasks is None else tasks.where(mask.to(self.device), self._tasks)
-
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         mask = (options or {}).get("reset_mask")
         if self._now is None:

@@ -118,15 +118,6 @@ class GymVectorEnv(TaskVectorEnv):
             self._batches.append(Worker(build, label, timeout) if workers else _Local(build()))
         self._receive()
 
-    def set_tasks(self, tasks: Tasks, mask: Tensor | None = None) -> None:
-        self.check_tasks(tasks)
-        tasks = tasks.to("cpu")
-        if mask is None or self._tasks is None:
-            mask = torch.ones(self.num_envs, dtype=torch.bool)
-        chosen = mask.tolist()
-        self._tasks = (tasks if self._tasks is None else tasks.where(mask.cpu(), self._tasks.to("cpu"))).to(self.device)
-        self._call("set_tasks", [_parameters(tasks, i) if new else None for i, new in enumerate(chosen)])
-
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         _ = self.tasks
         mask = (options or {}).get("reset_mask")
@@ -154,6 +145,11 @@ class GymVectorEnv(TaskVectorEnv):
             batch.dismiss()
         for batch in self._batches:
             batch.close()
+
+    def _tasks_changed(self, mask: Tensor | None) -> None:
+        tasks = self.tasks.to("cpu")
+        chosen = [True] * self.num_envs if mask is None else mask.tolist()
+        self._call("set_tasks", [_parameters(tasks, i) if new else None for i, new in enumerate(chosen)])
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)

@@ -47,18 +47,6 @@ class MujocoVectorEnv(TaskVectorEnv):
         self._started = False
         self._elapsed = np.zeros(num_envs, np.int64)
 
-    def set_tasks(self, tasks: Tasks, mask: Tensor | None = None) -> None:
-        self.check_tasks(tasks)
-        tasks, old = tasks.to(self.device), self._tasks
-        if mask is None or old is None:
-            self._tasks, rows = tasks, np.arange(self.num_envs)
-        else:
-            self._tasks, rows = tasks.where(mask.to(self.device), old), np.flatnonzero(mask.cpu().numpy())
-        self._values = {name: values.cpu().numpy() for name, values in self._tasks.parameters.items()}
-        fields = self._family.model_fields({name: values[rows] for name, values in self._values.items()})
-        if fields and len(rows):
-            self.simulations.change(fields, rows)
-
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         _ = self.tasks
         if seed is not None:
@@ -103,6 +91,13 @@ class MujocoVectorEnv(TaskVectorEnv):
 
     def close_extras(self, **kwargs: Any) -> None:
         self._started = False
+
+    def _tasks_changed(self, mask: Tensor | None) -> None:
+        rows = np.arange(self.num_envs) if mask is None else np.flatnonzero(mask.cpu().numpy())
+        self._values = {name: values.cpu().numpy() for name, values in self.tasks.parameters.items()}
+        fields = self._family.model_fields({name: values[rows] for name, values in self._values.items()})
+        if fields and len(rows):
+            self.simulations.change(fields, rows)
 
     def _restart(self, rows: Rows) -> None:
         """A new episode in these slots, with noise in the order in which gymnasium draws it."""

@@ -79,11 +79,6 @@ class NativeVectorEnv(TaskVectorEnv):
         """Where the environment's luck comes from; `reset(seed=...)` restarts it."""
         return self._generator
 
-    def set_tasks(self, tasks: Tasks, mask: Tensor | None = None) -> None:
-        self.check_tasks(tasks)
-        tasks = tasks.to(self.device)
-        self._tasks = tasks if mask is None or self._tasks is None else tasks.where(mask.to(self.device), self._tasks)
-
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         if seed is not None:
             self._generator.manual_seed(seed)

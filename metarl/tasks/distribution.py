@@ -237,9 +237,26 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         """The state of every slot `[num_envs, ...]`; None where it is not known."""
         return None
 
-    @abstractmethod
+    @final
     def set_tasks(self, tasks: Tasks, mask: Tensor | None = None) -> None:
-        """Put `tasks` (one per slot) into the slots where `mask` [num_envs] is true; they begin at the next reset."""
+        """Put `tasks` (one per slot) into the slots where `mask` [num_envs] is true; they begin at the next reset.
+
+        The first tasks go into all slots, whatever the mask. Raises ValueError unless there is one task of this family
+        for each slot, and the mask is a bool for each.
+        """
+        self.check_tasks(tasks)
+        if mask is not None and (tuple(mask.shape) != (self.num_envs,) or mask.dtype != torch.bool):
+            raise ValueError(f"the mask needs {self.num_envs} bools, got {mask.dtype} of shape {tuple(mask.shape)}")
+        tasks = tasks.to(self.device)
+        if mask is None or self._tasks is None:
+            self._tasks, changed = tasks, None
+        else:
+            changed = mask.to(self.device)
+            self._tasks = tasks.where(changed, self._tasks)
+        self._tasks_changed(changed)
+
+    def _tasks_changed(self, mask: Tensor | None) -> None:
+        """What an engine does when `tasks` are new where `mask` [num_envs] is true (None: in every slot)."""
 
     @abstractmethod
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:

@@ -175,9 +175,8 @@ class Reporting(TaskVectorEnv):
         super().__init__(env.distribution, env.num_envs, env.device)
         self.env = env
 
-    def set_tasks(self, tasks: Tasks, mask: Tensor | None = None) -> None:
-        self.env.set_tasks(tasks, mask)
-        self._tasks = self.env.tasks
+    def _tasks_changed(self, mask: Tensor | None) -> None:
+        self.env.set_tasks(self.tasks, mask)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         return self.env.reset(seed=seed, options=options)

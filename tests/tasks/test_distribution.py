@@ -58,6 +58,17 @@ def test_masked_tasks_and_resets_touch_their_slots_only(build: BuildEnv, device:
     assert rewards[2] == pytest.approx([-0.1, -0.1, 1])
 
 
+def test_the_first_tasks_go_into_all_slots(build: BuildEnv) -> None:
+    env = build(GRID, 2)
+    env.set_tasks(GRID.tasks(goal=[[0, 2], [0, 3]]), torch.tensor([True, False]))
+    env.reset()
+    assert env.tasks["goal"].tolist() == [[0, 2], [0, 3]]
+    up = torch.ones(2, dtype=torch.int64)
+    assert [env.step(up)[1].tolist() for _ in range(3)] == [
+        pytest.approx(r) for r in ([-0.1, -0.1], [1, -0.1], [-0.1, 1])
+    ]
+
+
 def test_a_masked_reset_restarts_the_clock_of_its_slots_only(build: BuildEnv) -> None:
     env = build(GRID, 2)
     env.set_tasks(GRID.sample(2, generator(0)))
@@ -109,6 +120,9 @@ def test_misuse_is_refused(build: BuildEnv) -> None:
         env.set_tasks(GRID.sample(3, generator(0)))
     with pytest.raises(ValueError, match="not tasks of grid-navigation-v1"):
         env.set_tasks(POINT.sample(2, generator(0)))
+    for mask in (torch.tensor([True]), torch.tensor([1, 0])):
+        with pytest.raises(ValueError, match="the mask needs 2 bools, got torch"):
+            env.set_tasks(GRID.sample(2, generator(0)), mask)
     env.set_tasks(GRID.sample(2, generator(0)))
     with pytest.raises(RuntimeError, match="call reset before step"):
         env.step(torch.zeros(2, dtype=torch.int64))

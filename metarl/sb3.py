@@ -11,6 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from metarl import seeding
+from metarl.finite import first_broken
 from metarl.spaces import channels_first, image_shape, is_image, plain_space, start_of
 from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
@@ -156,9 +157,8 @@ class TaskVecEnv(VecEnv):
 
     def _check(self, what: str, values: np.ndarray) -> None:
         """ValueError that names the first environment where `values` [num_envs, ...] are not finite."""
-        finite = np.isfinite(values).reshape(self.num_envs, -1).all(1)
-        if not finite.all():
-            slot = int(np.flatnonzero(~finite)[0])
+        if broken := first_broken({what: torch.from_numpy(values)}):
+            _, slot = broken
             raise ValueError(
                 f"{self.distribution.name} gave {what} {values[slot].tolist()} in environment {slot}, "
                 f"in the task {self.tasks[slot].to_json()}"

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from metarl.adaptation.stacked import Data, M, Stacked, call_in_tasks, select_parameters, task_chunks
 from metarl.adaptation.updates import InnerUpdate
+from metarl.finite import first_broken
 
 
 @final
@@ -205,14 +206,10 @@ def _check_data(adapted: Adapted, data: Data) -> None:
 
 
 def _check_finite(values: dict[str, Tensor], adapted: Adapted) -> None:
-    """Raise FloatingPointError, naming value and task, if one of `values` [N, ...] is not finite.
-
-    If all are finite, it costs one copy to the host.
-    """
-    finite = torch.stack([x.detach().isfinite().reshape(len(x), -1).all(1) for x in values.values()])
-    if not finite.all():
-        what, task = finite.logical_not().nonzero()[0].tolist()
-        raise FloatingPointError(f"{_place(adapted, task)}: {list(values)[what]} is not finite")
+    """Raise FloatingPointError, naming value and task, if one of `values` [N, ...] is not finite."""
+    if broken := first_broken(values):
+        what, task = broken
+        raise FloatingPointError(f"{_place(adapted, task)}: {what} is not finite")
 
 
 def _place(adapted: Adapted, task: int | None = None) -> str:

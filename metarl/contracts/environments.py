@@ -11,6 +11,7 @@ from torch import Tensor
 from metarl.contracts.clauses import Clause, check
 from metarl.contracts.probe import ROUNDS, SLOTS, Probe, Recording, explore
 from metarl.engines.gym_env import reset_result, step_result
+from metarl.finite import first_broken
 from metarl.tasks.batch import Tasks
 
 MANY = 32  # tasks of each split that are played
@@ -36,18 +37,17 @@ def every_task_can_be_played(probe: Probe) -> str:
             env.set_tasks(tasks.to(probe.device))
             env.reset(seed=probe.seed)
             for action in explore(probe.distribution.action_space, FEW, MANY, probe.generator("many")):
-                _require_finite(env.step(action.to(probe.device)), tasks)
+                _check_finite(env.step(action.to(probe.device)), tasks)
         finally:
             env.close()
     return f"{MANY} tasks of each split"
 
 
-def _require_finite(step: Any, tasks: Tasks) -> None:
-    for name, values in (("observation", step[0]), ("reward", step[1])):
-        finite = torch.isfinite(values).reshape(len(values), -1).all(1)
-        if not finite.all():
-            slot = int((~finite).nonzero()[0])
-            check(False, f"{name} {values[slot].tolist()} in the task {tasks[slot].to_json()}")
+def _check_finite(step: Any, tasks: Tasks) -> None:
+    values = {"observation": step[0], "reward": step[1]}
+    if broken := first_broken(values):
+        what, slot = broken
+        check(False, f"{what} {values[what][slot].tolist()} in the task {tasks[slot].to_json()}")
 
 
 def vectors_speak_gymnasium(probe: Probe) -> str:

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
+from metarl.finite import first_broken
 from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import Step, TaskDistribution, TaskVectorEnv
 
@@ -117,15 +118,14 @@ class SimulatorVectorEnv(TaskVectorEnv):
         return final
 
     def _check(self, reward: np.ndarray, observation: np.ndarray) -> None:
-        for what, values in (("reward", reward), ("observation", observation)):
-            finite = np.isfinite(values).reshape(self.num_envs, -1).all(1)
-            if not finite.all():
-                slot = int(finite.argmin())
-                task = self._now[slot].to_json() if self._now is not None else None
-                raise ValueError(
-                    f"environment {slot} of {self.distribution.name} gave {what} {values[slot].tolist()} "
-                    f"at step {self._elapsed[slot]} of the episode, in the task {task}"
-                )
+        values = {"reward": torch.from_numpy(reward), "observation": torch.from_numpy(observation)}
+        if broken := first_broken(values):
+            what, slot = broken
+            task = self._now[slot].to_json() if self._now is not None else None
+            raise ValueError(
+                f"environment {slot} of {self.distribution.name} gave {what} {values[what][slot].tolist()} "
+                f"at step {self._elapsed[slot]} of the episode, in the task {task}"
+            )
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.tensor(array, device=self.device)  # a copy: whoever has it may keep it

@@ -7,6 +7,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from metarl.finite import finite_rows
 from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
 from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy, Transition
 
@@ -104,8 +105,7 @@ class _Check:
         running = episode < self._num_episodes
         for what, value in values.items():
             if value.is_floating_point():
-                broken = ~value.isfinite().reshape(len(value), -1).all(1)
-                self.note(f"{what} that is not finite", broken & running, episode, step)
+                self.note(f"{what} that is not finite", ~finite_rows(value) & running, episode, step)
 
     def note(self, what: str, where: Tensor, episode: Tensor, step: int) -> None:
         self._notes.append((what, where, episode, step))

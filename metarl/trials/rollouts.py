@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from metarl.finite import first_broken
 from metarl.tasks.distribution import TaskVectorEnv
 from metarl.tasks.policies import AdaptivePolicy, Transition
 from metarl.trials.trajectories import Trajectories
@@ -88,11 +89,12 @@ def play_on(
 
 def check_finite(trajectories: Trajectories) -> None:
     """Raise ValueError, naming environment, step and task, if an observation or a reward is not finite."""
-    for what, values in (("observation", trajectories.observations), ("reward", trajectories.rewards)):
-        broken = ~torch.isfinite(values)
-        if broken.any():
-            environment, step = broken.nonzero()[0, :2].tolist()
-            raise ValueError(
-                f"the environment gave {what} {values[environment, step].tolist()} at step {step} of environment "
-                f"{environment}, in the task {trajectories.tasks[environment].to_json()}"
-            )
+    values = {"observation": trajectories.observations, "reward": trajectories.rewards}
+    rows = {what: x.flatten(0, 1) for what, x in values.items()}
+    if broken := first_broken(rows):
+        what, row = broken
+        environment, step = divmod(row, trajectories.num_steps)
+        raise ValueError(
+            f"the environment gave {what} {rows[what][row].tolist()} at step {step} of environment {environment}, "
+            f"in the task {trajectories.tasks[environment].to_json()}"
+        )

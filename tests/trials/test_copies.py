@@ -58,7 +58,7 @@ def test_a_rollout_of_rl2_asks_nothing_on_the_way(memory: Memory, family: str, f
     agent = rl2(far, memory, family)
     _, short, long = (rollout(agent, agent.policy(3, deterministic=False), steps) for steps in (2, 2, 9))
     assert short == long
-    assert all(line.startswith("rollouts.py") for _, line in long), "only whether all that was collected is finite"
+    assert all(line.startswith("finite.py") for _, line in long), "only whether all that was collected is finite"
 
 
 def test_an_expert_asks_nothing_on_the_way(far: str) -> None:

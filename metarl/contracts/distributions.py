@@ -4,13 +4,13 @@ import json
 import re
 from typing import Any
 
-import gymnasium.utils.env_checker
+import gymnasium
 import numpy as np
-import stable_baselines3.common.env_checker
 import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from metarl.contracts.checkers import CLAUSES as CHECKERS
 from metarl.contracts.clauses import Clause, check, untouched_by
 from metarl.contracts.environments import DYNAMICS, ENDS, INFLUENCES
 from metarl.contracts.experts import CLAUSES as EXPERT
@@ -25,6 +25,7 @@ BEYOND = 0.5  # by how much of its width an observation may leave its Box: bound
 
 
 def describes_itself(probe: Probe) -> str:
+    """The name ends in a version; spaces, horizon and episodes are there and of sensible kinds."""
     it = probe.distribution
     check(re.search(r"-v\d+$", it.name), f"{it.name!r} should end in a version, such as -v1")
     check(
@@ -40,6 +41,7 @@ def describes_itself(probe: Probe) -> str:
 
 
 def tasks_survive_json(probe: Probe) -> str:
+    """Tasks written to JSON and read again are the same tasks."""
     for split in probe.distribution.splits:
         tasks = probe.tasks(SLOTS, "json", split=split)
         check(len(tasks) == SLOTS, f"asked for {SLOTS} tasks, got {len(tasks)}")
@@ -49,6 +51,7 @@ def tasks_survive_json(probe: Probe) -> str:
 
 
 def sampling_is_reproducible(probe: Probe) -> str:
+    """One stream draws the same tasks each time; streams of other splits draw others."""
     for split in probe.distribution.splits:
         once, again = (probe.tasks(SLOTS, "sample", split=split) for _ in range(2))
         check(_rows(once) == _rows(again), f"two equal generators drew different {split} tasks")
@@ -62,6 +65,7 @@ def sampling_is_reproducible(probe: Probe) -> str:
 
 
 def train_and_test_are_disjoint(probe: Probe) -> str:
+    """No task of the test split is a task of the training split, unless the family says so."""
     train, test = (set(_rows(probe.tasks(MANY, "overlap", split=split))) for split in ("train", "test"))
     shared = len(train & test)
     if probe.distribution.splits_share_tasks:
@@ -75,6 +79,7 @@ def train_and_test_are_disjoint(probe: Probe) -> str:
 
 
 def same_task_same_dynamics(probe: Probe) -> str:
+    """The same actions in the same task, from the same seed, lead to the same trajectory."""
     pair = probe.pair
     copy = probe.distribution.tasks(**pair.one.to_json()).repeat(SLOTS)
     again = probe.record(copy, pair.actions)
@@ -87,6 +92,7 @@ def same_task_same_dynamics(probe: Probe) -> str:
 
 
 def tasks_differ(probe: Probe) -> str:
+    """The same actions lead to other trajectories in at least one other task."""
     pair = probe.pair
     first, later = pair.differs_at_first, pair.differs_later
     check(
@@ -104,6 +110,7 @@ def tasks_differ(probe: Probe) -> str:
 
 
 def derived_values_follow(probe: Probe) -> str:
+    """What an environment computed from a parameter is computed anew when the parameter changes."""
     envs = [probe.distribution.env(task) for task in (probe.pair.one, probe.pair.other)]
     for env in envs:
         env.reset(seed=probe.seed)
@@ -120,6 +127,7 @@ def derived_values_follow(probe: Probe) -> str:
 
 
 def first_observation_tells_nothing(probe: Probe) -> str:
+    """The first observation does not depend on the task, unless the family says so."""
     firsts = []
     for name in ("one", "other"):
         tasks = probe.tasks(4 * SLOTS, "first observation", name)
@@ -142,6 +150,7 @@ def first_observation_tells_nothing(probe: Probe) -> str:
 
 
 def values_are_sound(probe: Probe) -> str:
+    """Rewards are finite, observations finite and inside their space."""
     for recording in (probe.pair.recording_one, probe.pair.recording_other, probe.long):
         check(recording.reward.dtype == torch.float32, f"rewards must be float32, got {recording.reward.dtype}")
         check(recording.reward.isfinite().all(), "a reward is NaN or infinite")
@@ -153,6 +162,7 @@ def values_are_sound(probe: Probe) -> str:
 
 
 def episodes_restart_in_the_same_step(probe: Probe) -> str:
+    """An episode that ends starts the next one at once, and the info keeps its last observation."""
     recording = probe.long
     done = recording.done
     check(not (recording.terminated & recording.truncated).any(), "a step is both terminated and truncated")
@@ -172,6 +182,7 @@ def episodes_restart_in_the_same_step(probe: Probe) -> str:
 
 
 def slots_keep_their_own_tasks(probe: Probe) -> str:
+    """A slot plays the same trajectory whatever the tasks of the other slots are."""
     pair = probe.pair
     even = torch.arange(SLOTS) % 2 == 0
     for mask in (even, ~even):
@@ -188,6 +199,7 @@ def slots_keep_their_own_tasks(probe: Probe) -> str:
 
 
 def hard_reset_spares_the_others(probe: Probe) -> str:
+    """Tasks set in some slots leave the episodes of the other slots as they were."""
     env = probe.distribution.vector_env(SLOTS, probe.device)
     old, new = (probe.tasks(SLOTS, "hard reset", name).to(probe.device) for name in ("old", "new"))
     mask = torch.arange(SLOTS, device=probe.device) % 2 == 0
@@ -206,6 +218,7 @@ def hard_reset_spares_the_others(probe: Probe) -> str:
 
 
 def horizon_holds(probe: Probe) -> str:
+    """Every episode is over after `horizon` steps."""
     horizon = probe.distribution.horizon
     longest = int(probe.long.ages.max())
     check(
@@ -217,6 +230,7 @@ def horizon_holds(probe: Probe) -> str:
 
 
 def single_env_is_alike(probe: Probe) -> str:
+    """One environment plays the trajectory of a vector of one, and keeps its task over resets."""
     it, task = probe.distribution, probe.tasks(1, "single")
     values = {name: value[0].numpy() for name, value in task.parameters.items()}
     env, vector = it.env(), it.vector_env(1, probe.device)
@@ -238,17 +252,9 @@ def single_env_is_alike(probe: Probe) -> str:
     return ""
 
 
-def gymnasium_agrees(probe: Probe) -> str:
-    gymnasium.utils.env_checker.check_env(_seeded_env(probe), skip_render_check=True)
-    return ""
-
-
-def stable_baselines3_agrees(probe: Probe) -> str:
-    stable_baselines3.common.env_checker.check_env(_seeded_env(probe), warn=False)
-    return ""
-
-
 def randomness_is_its_own(probe: Probe) -> str:
+    """Sampling and stepping leave the global random state as it was."""
+
     def use() -> None:
         actions = explore(probe.distribution.action_space, 8, 2, probe.generator("global"))
         probe.record(probe.tasks(2, "global"), actions)
@@ -277,8 +283,7 @@ CLAUSES = (
     Clause("a masked hard reset spares the other slots", hard_reset_spares_the_others),
     Clause("one environment is like a vector of one and keeps its task", single_env_is_alike),
     *EXPERT,
-    Clause("gymnasium's environment checker passes", gymnasium_agrees),
-    Clause("Stable-Baselines3's environment checker passes", stable_baselines3_agrees),
+    *CHECKERS,
     Clause("the global random state is untouched", randomness_is_its_own),
 )
 
@@ -287,13 +292,6 @@ def _rows(tasks: Tasks) -> list[bytes]:
     """Every task as bytes, exactly."""
     columns = [values.cpu().reshape(len(tasks), -1).numpy() for _, values in sorted(tasks.parameters.items())]
     return [b"".join(column[i].tobytes() for column in columns) for i in range(len(tasks))]
-
-
-def _seeded_env(probe: Probe) -> "gymnasium.Env[Any, Any]":
-    """The checkers sample actions from the environment's own space."""
-    env = probe.distribution.env()
-    env.action_space.seed(probe.seed)
-    return env
 
 
 def _require_inside(space: spaces.Space[Any], values: Tensor, name: str) -> None:

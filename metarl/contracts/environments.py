@@ -30,6 +30,7 @@ def speaks_gymnasium(probe: Probe) -> str:
 
 
 def every_task_can_be_played(probe: Probe) -> str:
+    """Random actions can be played to the end of an episode in tasks of every split."""
     for split in probe.distribution.splits:
         tasks = probe.tasks(MANY, "many", split=split)
         env = probe.distribution.vector_env(MANY, probe.device)
@@ -75,6 +76,7 @@ def vectors_speak_gymnasium(probe: Probe) -> str:
 
 
 def actions_matter(probe: Probe) -> str:
+    """Other actions lead to other observations or rewards."""
     pair, steps = probe.pair, probe.steps
     for number in range(ROUNDS):
         others = explore(probe.distribution.action_space, steps, SLOTS, probe.generator("other actions", number))
@@ -85,6 +87,7 @@ def actions_matter(probe: Probe) -> str:
 
 
 def parameters_matter(probe: Probe) -> str:
+    """Each task parameter alone changes the trajectory of some task."""
     names = sorted(probe.distribution.task_space.keys())
     if len(names) == 1:
         return "there is one"
@@ -112,6 +115,7 @@ def _matters(probe: Probe, name: str) -> bool:
 
 
 def tasks_leave_nothing_behind(probe: Probe) -> str:
+    """A task that is set again plays as it did the first time."""
     pair = probe.pair
     later = probe.record(pair.one.repeat(SLOTS), pair.actions, before=pair.other.repeat(SLOTS))
     check(
@@ -124,6 +128,7 @@ def tasks_leave_nothing_behind(probe: Probe) -> str:
 
 
 def ends_are_told_apart(probe: Probe) -> str:
+    """A time limit is reported as truncated, an end of the task as terminated."""
     recordings, horizon = (probe.long, probe.pair.recording_one, probe.pair.recording_other), probe.distribution.horizon
     ended = _ages(recordings, "terminated")
     check(
@@ -141,6 +146,7 @@ def _ages(recordings: tuple[Recording, ...], kind: str) -> list[int]:
 
 
 def returned_values_stay(probe: Probe) -> str:
+    """Arrays that step and reset returned are not written into later."""
     env = probe.distribution.vector_env(SLOTS, probe.device)
     env.set_tasks(probe.pair.one.repeat(SLOTS).to(probe.device))
     kept: list[tuple[Tensor, Tensor]] = []

@@ -100,6 +100,7 @@ def starts(step: int) -> Tensor:
 
 
 def acts_in_the_space(trial: PolicyProbe) -> str:
+    """Actions have the shape of the action space and lie in it."""
     space = trial.distribution.action_space
     for action in trial.actions(trial.stream):
         require_actions(action, space, SLOTS)
@@ -119,12 +120,14 @@ def require_actions(action: Tensor, space: spaces.Space[Any], count: int) -> Non
 
 
 def acts_reproducibly(trial: PolicyProbe) -> str:
+    """Two new policies act alike on the same stream of transitions."""
     once, again = trial.actions(trial.stream), trial.actions(trial.stream)
     check(all(torch.equal(a, b) for a, b in zip(once, again, strict=True)), "two new policies act differently")
     return ""
 
 
 def leaves_its_input_alone(trial: PolicyProbe) -> str:
+    """Observations and transitions that the policy was given are not changed."""
     given = trial.stream
     trial.actions(given)
     for moment, kept in zip(given, trial.stream, strict=True):
@@ -175,6 +178,7 @@ def begin_means_all(trial: PolicyProbe) -> str:
 
 
 def a_batch_of_one_works(trial: PolicyProbe) -> str:
+    """A policy of one slot acts as the same slot of a larger batch."""
     policy = trial.make(1)
     alone = [
         StreamStep(m.step, m.begun[:1], m.tasks[:1], Transition(*(part[:1] for part in m.transition)))
@@ -191,6 +195,7 @@ def a_batch_of_one_works(trial: PolicyProbe) -> str:
 
 
 def randomness_is_its_own(trial: PolicyProbe) -> str:
+    """Acting and learning leave the global random state as it was."""
     _ = trial.stream
     untouched_by(lambda: trial.actions(trial.stream))
     return ""

@@ -1,4 +1,4 @@
-"""The spaces that agents see: which kinds there are, which are images, and where integers begin to count."""
+"""All that is known of kinds of spaces: which ones agents see, where integers begin, random actions, images."""
 
 from typing import Any, TypeGuard
 
@@ -6,6 +6,22 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor
+
+KINDS = {
+    "observation": (spaces.Box, spaces.Discrete, spaces.MultiDiscrete),
+    "action": (spaces.Box, spaces.Discrete, spaces.MultiDiscrete),
+}
+
+
+def is_plain(space: spaces.Space[Any], role: str) -> bool:
+    """Whether agents can take it as it is for their `role`, observation or action."""
+    return isinstance(space, KINDS[role])
+
+
+def kinds(role: str) -> str:
+    """What `is_plain` takes, in words."""
+    *first, last = (kind.__name__ for kind in KINDS[role])
+    return f"{', '.join(first)} or {last}"
 
 
 def plain_space(space: spaces.Space[Any], role: str) -> spaces.Space[Any]:
@@ -28,8 +44,10 @@ def plain_space(space: spaces.Space[Any], role: str) -> spaces.Space[Any]:
         return spaces.Discrete(int(space.n))
     if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
         return spaces.MultiDiscrete(space.nvec)
-    kinds = "Box, Discrete or MultiDiscrete" + (", or Dict, Tuple or MultiBinary of such" * (role == "observation"))
-    raise ValueError(f"the {role} space must be {kinds}, got {space}; a wrapper of gymnasium can turn it into one")
+    more = ", or Dict, Tuple or MultiBinary of such" if role == "observation" else ""
+    raise ValueError(
+        f"the {role} space must be {kinds(role)}{more}, got {space}; a wrapper of gymnasium can turn it into one"
+    )
 
 
 def is_flattened(space: spaces.Space[Any], role: str) -> bool:
@@ -42,6 +60,32 @@ def is_flattened(space: spaces.Space[Any], role: str) -> bool:
 def start_of(space: spaces.Space[Any]) -> Any:
     """Where a space of integers begins to count; 0 for a Box."""
     return getattr(space, "start", 0)
+
+
+def sample_actions(space: spaces.Space[Any], num: int, generator: torch.Generator) -> Tensor:
+    """Uniform actions `[num, *shape]`, on the generator's device.
+
+    A Box that is open on a side is taken as two units wide. Raises TypeError for a space that is no plain one.
+    """
+    device = generator.device
+    if isinstance(space, spaces.Discrete):
+        first = int(space.start)
+        return torch.randint(first, first + int(space.n), (num,), generator=generator, device=device)
+    if not isinstance(space, spaces.Box | spaces.MultiDiscrete):
+        raise TypeError(f"no actions can be drawn from {space}")
+    share = torch.rand((num, *space.shape), generator=generator, device=device)
+    if isinstance(space, spaces.MultiDiscrete):
+        counts, first_of_each = (torch.as_tensor(x, device=device) for x in (space.nvec, space.start))
+        return (share * counts).long() + first_of_each
+    low, high = (torch.as_tensor(bound, device=device) for bound in _finite_bounds(space))
+    return (low + (high - low) * share).to(low.dtype)
+
+
+def _finite_bounds(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:
+    """The bounds of a Box; where one is infinite, so that the Box is two units wide."""
+    low = np.where(np.isfinite(space.low), space.low, np.minimum(-1, space.high - 2))
+    high = np.where(np.isfinite(space.high), space.high, low + 2)
+    return low.astype(space.dtype), high.astype(space.dtype)
 
 
 SMALLEST = 8  # pixels of a side; what is smaller is a table of numbers

@@ -3,17 +3,17 @@
 from typing import final
 
 import torch
-from gymnasium import spaces
 from torch import Tensor
 
 from metarl import seeding
+from metarl.spaces import is_plain, kinds, sample_actions
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.policies import AdaptivePolicy, Transition
 
 
 @final
 class RandomLearner(AdaptivePolicy):
-    """Uniform random actions; it does not adapt.
+    """Uniform random actions, as `spaces.sample_actions` draws them; it does not adapt.
 
     >>> import metarl
     >>> RandomLearner(metarl.make("grid-navigation"), num_tasks=3).act(torch.zeros(3)).shape
@@ -30,24 +30,17 @@ class RandomLearner(AdaptivePolicy):
 
     @staticmethod
     def check(distribution: TaskDistribution) -> None:
-        """ValueError unless the action space is Discrete or a bounded Box."""
-        space = distribution.action_space
-        if not isinstance(space, spaces.Discrete) and not (isinstance(space, spaces.Box) and space.is_bounded()):
-            raise ValueError(f"random actions need a Discrete or a bounded Box action space, got {space}")
+        """ValueError unless the kind of action space is known."""
+        if not is_plain(distribution.action_space, "action"):
+            raise ValueError(
+                f"random actions need {kinds('action')}, {distribution.name} has {distribution.action_space}"
+            )
 
     def begin(self, mask: Tensor | None = None) -> None:
         """Nothing to forget."""
 
     def act(self, observation: Tensor) -> Tensor:
-        if isinstance(self._space, spaces.Discrete):
-            shape, first = (self.num_tasks,), int(self._space.start)
-            return torch.randint(
-                first, first + int(self._space.n), shape, generator=self._generator, device=self.device
-            )
-        assert isinstance(self._space, spaces.Box)
-        low, high = (torch.as_tensor(bound, device=self.device) for bound in (self._space.low, self._space.high))
-        draws = torch.rand((self.num_tasks, *low.shape), generator=self._generator, device=self.device)
-        return (low + (high - low) * draws).to(low.dtype)
+        return sample_actions(self._space, self.num_tasks, self._generator)
 
     def observe(self, transition: Transition) -> None:
         """Nothing to learn."""

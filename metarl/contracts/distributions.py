@@ -16,6 +16,7 @@ from metarl.contracts.environments import DYNAMICS, ENDS, INFLUENCES
 from metarl.contracts.experts import CLAUSES as EXPERT
 from metarl.contracts.probe import SLOTS, Probe, explore
 from metarl.engines.gym_attributes import stale_attributes
+from metarl.spaces import is_plain, kinds
 from metarl.tasks.batch import Tasks
 
 MANY = 512  # tasks drawn from each split to look for an overlap
@@ -33,8 +34,7 @@ def describes_itself(probe: Probe) -> str:
         f"horizon {it.horizon} and episodes {it.num_episodes} must be at least 1",
     )
     for role, space in (("observation", it.observation_space), ("action", it.action_space)):
-        known = isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete)
-        check(known, f"the {role} space must be Box, Discrete or MultiDiscrete, got {space}")
+        check(is_plain(space, role), f"the {role} space must be {kinds(role)}, got {space}")
     for name, space in it.task_space.items():
         check(isinstance(space, spaces.Box) and space.is_bounded(), f"parameter {name!r} needs a bounded Box: {space}")
     return f"{it.name}, splits {', '.join(it.splits)}"

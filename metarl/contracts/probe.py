@@ -4,12 +4,12 @@ import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor
 
 from metarl import seeding
+from metarl.spaces import sample_actions
 from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import TaskDistribution
 
@@ -141,26 +141,12 @@ class Probe:
 
 def explore(space: spaces.Space[Any], steps: int, slots: int, generator: torch.Generator) -> Tensor:
     """Actions [steps, slots, ...]: a new draw each time in some slots, held for long or for ever in others."""
-    drawn = torch.stack([torch.stack([_draw(space, generator) for _ in range(slots)]) for _ in range(steps)])
+    drawn = sample_actions(space, steps * slots, generator).reshape(steps, slots, *(space.shape or ()))
     keep = torch.tensor([0.0, 0.9, 1.0, 1.0]).repeat(slots)[:slots]
     for step in range(1, steps):
         kept = torch.rand(slots, generator=generator) < keep
         drawn[step, kept] = drawn[step - 1, kept]
     return drawn
-
-
-def _draw(space: spaces.Space[Any], generator: torch.Generator) -> Tensor:
-    """One action; a Box that is open on a side is taken as two units wide."""
-    if isinstance(space, spaces.Discrete):
-        return torch.randint(int(space.start), int(space.start + space.n), (), generator=generator)
-    if isinstance(space, spaces.MultiDiscrete):
-        share = torch.rand(space.shape, generator=generator, dtype=torch.float64)
-        return (share * torch.from_numpy(space.nvec)).long() + torch.from_numpy(space.start)
-    assert isinstance(space, spaces.Box), f"no actions can be drawn from {space}"
-    low = np.where(np.isfinite(space.low), space.low, np.minimum(-1.0, space.high - 2))
-    high = np.where(np.isfinite(space.high), space.high, low + 2)
-    share = torch.rand(space.shape, generator=generator)
-    return torch.from_numpy(low).float() + torch.from_numpy(high - low).float() * share
 
 
 def _phase(env: Any, seed: int | None, actions: Tensor) -> tuple[Tensor, ...]:

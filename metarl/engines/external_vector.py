@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from metarl.finite import first_broken
+from metarl.spaces import start_of
 from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import Step, TaskDistribution, TaskVectorEnv
 
@@ -95,11 +96,11 @@ class SimulatorVectorEnv(TaskVectorEnv):
         array = actions.cpu().numpy()
         if isinstance(space, spaces.Box):
             array = np.clip(array.astype(space.dtype), space.low, space.high)
-        return np.array(array + getattr(space, "start", 0), space.dtype)
+        return np.array(array + start_of(space), space.dtype)
 
     def _plain(self, observation: Any) -> np.ndarray:
         """A copy of observations as the family has them: float32, uint8 images, integers from 0."""
-        array = np.asarray(observation) - getattr(self._envs.single_observation_space, "start", 0)
+        array = np.asarray(observation) - start_of(self._envs.single_observation_space)
         expected = self.observation_space.shape
         if array.shape != expected:
             raise ValueError(f"{self.distribution.name} gave observations of shape {array.shape}, not {expected}")
@@ -112,7 +113,7 @@ class SimulatorVectorEnv(TaskVectorEnv):
             raise ValueError(
                 f"{self.distribution.name}: an episode ended in SAME_STEP mode, without final_obs in the info"
             )
-        start = getattr(self._envs.single_observation_space, "start", 0)
+        start = start_of(self._envs.single_observation_space)
         for slot in np.flatnonzero(done):
             final[slot] = np.asarray(infos["final_obs"][slot]) - start
         return final

@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from metarl.evaluation.formatting import shown_episodes
 from metarl.evaluation.statistics import Array
 from metarl.reports.style import GOAL, INK, MUTED, RULE, SERIES, bare, new_figure, styled
+from metarl.spaces import start_of
 from metarl.trials.recording import RecordedTrial
 
 PANELS = 4  # episodes drawn side by side
@@ -83,7 +84,7 @@ def _plane_figure(trial: RecordedTrial) -> Figure:
 
 
 def _bandit_figure(trial: RecordedTrial) -> Figure:
-    actions = trial.actions - getattr(trial.distribution.action_space, "start", 0)
+    actions = trial.actions - start_of(trial.distribution.action_space)
     arms = int(getattr(trial.distribution.action_space, "n"))  # noqa: B009 - the caller has checked the space
     means = trial.task["means"][0].cpu().numpy() if "means" in trial.task.parameters else None
     figure = new_figure(7.2, 1.1 + min(0.3 * arms, 4))

@@ -1,13 +1,17 @@
 """Every classical learner keeps the contract of policies, refuses what it does not suit, and can be found by name."""
 
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
 import metarl
 from metarl.agents.catalogue import AGENTS, LEARNERS
+from metarl.agents.classical.uniform import RandomLearner
 from metarl.imports import import_attribute
 from metarl.registry import applicable, distributions
 from metarl.tasks.policies import AdaptivePolicy
@@ -88,3 +92,13 @@ def test_tables_name_documented_classes() -> None:
 def test_impossible_options_are_refused(learner: str, option: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"epsilon must|scale must|horizon >= 1"):
         make_learner(learner, "bernoulli-bandit", 2, **option)
+
+
+def test_random_actions_are_a_floor_for_choices_and_numbers_without_bounds() -> None:
+    def family(space: Any) -> Any:
+        return SimpleNamespace(name="switches-v1", action_space=space)
+
+    for space in (spaces.MultiDiscrete([2, 3]), spaces.Box(-np.inf, np.inf, (2,))):
+        assert all(action in space for action in RandomLearner(family(space), 50).act(torch.zeros(50, 1)).numpy())
+    with pytest.raises(ValueError, match=r"need Box, Discrete.* switches-v1 has Text"):
+        RandomLearner(family(spaces.Text(2)), 2)

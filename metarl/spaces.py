@@ -9,7 +9,7 @@ from torch import Tensor
 
 KINDS = {
     "observation": (spaces.Box, spaces.Discrete, spaces.MultiDiscrete),
-    "action": (spaces.Box, spaces.Discrete, spaces.MultiDiscrete),
+    "action": (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary),
 }
 
 
@@ -25,7 +25,7 @@ def kinds(role: str) -> str:
 
 
 def plain_space(space: spaces.Space[Any], role: str) -> spaces.Space[Any]:
-    """The space as agents see it: a float32 Box, or Discrete and MultiDiscrete counted from 0.
+    """The space as agents see it: a float32 Box, Discrete or MultiDiscrete counted from 0, or MultiBinary of actions.
 
     Observations of images stay uint8 (see `images.is_image`); those of Dict, Tuple and MultiBinary become vectors, as
     `gymnasium.spaces.flatten` makes them, and so does a Box of a single number without an axis.
@@ -44,6 +44,8 @@ def plain_space(space: spaces.Space[Any], role: str) -> spaces.Space[Any]:
         return spaces.Discrete(int(space.n))
     if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
         return spaces.MultiDiscrete(space.nvec)
+    if role == "action" and isinstance(space, spaces.MultiBinary) and len(space.shape) == 1:
+        return spaces.MultiBinary(space.shape[0])
     more = ", or Dict, Tuple or MultiBinary of such" if role == "observation" else ""
     raise ValueError(
         f"the {role} space must be {kinds(role)}{more}, got {space}; a wrapper of gymnasium can turn it into one"
@@ -62,6 +64,15 @@ def start_of(space: spaces.Space[Any]) -> Any:
     return getattr(space, "start", 0)
 
 
+def integer_bounds(space: spaces.Space[Any]) -> tuple[Any, Any] | None:
+    """The least and the largest integers of a space, numbers or arrays of its shape; None for a Box."""
+    if isinstance(space, spaces.Discrete):
+        return int(space.start), int(space.start + space.n) - 1
+    if isinstance(space, spaces.MultiDiscrete):
+        return space.start, space.start + space.nvec - 1
+    return (0, 1) if isinstance(space, spaces.MultiBinary) else None
+
+
 def sample_actions(space: spaces.Space[Any], num: int, generator: torch.Generator) -> Tensor:
     """Uniform actions `[num, *shape]`, on the generator's device.
 
@@ -71,6 +82,8 @@ def sample_actions(space: spaces.Space[Any], num: int, generator: torch.Generato
     if isinstance(space, spaces.Discrete):
         first = int(space.start)
         return torch.randint(first, first + int(space.n), (num,), generator=generator, device=device)
+    if isinstance(space, spaces.MultiBinary):
+        return torch.randint(0, 2, (num, *space.shape), generator=generator, device=device)
     if not isinstance(space, spaces.Box | spaces.MultiDiscrete):
         raise TypeError(f"no actions can be drawn from {space}")
     share = torch.rand((num, *space.shape), generator=generator, device=device)

@@ -8,34 +8,45 @@ import torch
 from gymnasium import spaces
 
 from metarl import seeding
-from metarl.spaces import sample_actions
+from metarl.spaces import integer_bounds, sample_actions
+
+COUNT = 40_000
 
 
 @pytest.mark.parametrize(
-    "space",
+    ("space", "options"),
     [
-        spaces.Discrete(3, start=-4),
-        spaces.MultiDiscrete([2, 4], start=[0, 7]),
-        spaces.Box(np.array([-2, 0], np.float32), np.array([-1, 8], np.float32)),
+        (spaces.Discrete(3, start=-4), [(-4, -3, -2)]),
+        (spaces.MultiDiscrete([2, 4], start=[0, 7]), [(0, 1), (7, 8, 9, 10)]),
+        (spaces.MultiBinary(2), [(0, 1), (0, 1)]),
     ],
     ids=str,
 )
-def test_random_actions_are_uniform_over_the_space(space: Any, device: str) -> None:
-    actions = sample_actions(space, 40_000, seeding.generator(0, device=device)).cpu()
-    assert all(action in space for action in actions[:100].numpy())
-    if isinstance(space, spaces.Box):
-        low, width = torch.from_numpy(space.low), torch.from_numpy(space.high - space.low)
-        share = ((actions - low) / width).double()
-        moments = [(share**power).mean(0) * (power + 1) for power in (1, 2, 3)]  # all 1 for a uniform share
-        torch.testing.assert_close(torch.stack(moments), torch.ones(3, 2, dtype=torch.float64), atol=0.02, rtol=0)
-    else:
-        columns = actions.reshape(40_000, -1).unbind(1)
-        firsts, counts = (
-            np.ravel(x).tolist() for x in (space.start, getattr(space, "nvec", getattr(space, "n", None)))
-        )
-        for column, first, count in zip(columns, firsts, counts, strict=True):
-            shares = torch.bincount(column - first, minlength=count) / 40_000
-            torch.testing.assert_close(shares, torch.full((count,), 1 / count), atol=0.015, rtol=0)
+def test_integers_are_drawn_evenly(space: Any, options: list[tuple[int, ...]], device: str) -> None:
+    actions = sample_actions(space, COUNT, seeding.generator(0, device=device)).cpu()
+    assert actions.shape == (COUNT, *space.shape)
+    for column, values in zip(actions.reshape(COUNT, -1).unbind(1), options, strict=True):
+        shares = [(column == value).double().mean().item() for value in values]
+        assert shares == pytest.approx([1 / len(values)] * len(values), abs=0.015)
+        assert sum(shares) == pytest.approx(1)  # there are no other values
+
+
+def test_numbers_are_drawn_evenly(device: str) -> None:
+    space = spaces.Box(np.array([-2, 0], np.float32), np.array([-1, 8], np.float32))
+    actions = sample_actions(space, COUNT, seeding.generator(0, device=device)).cpu()
+    share = (actions - torch.tensor([-2, 0])) / torch.tensor([1, 8])
+    moments = torch.stack([(power + 1) * (share**power).mean(0) for power in (1, 2, 3)])  # of a uniform share all 1
+    torch.testing.assert_close(moments, torch.ones(3, 2), atol=0.02, rtol=0)
+    assert space.contains(actions.amin(0).numpy())
+    assert space.contains(actions.amax(0).numpy())
+
+
+def test_bounds_of_integers() -> None:
+    assert integer_bounds(spaces.Discrete(3, start=-4)) == (-4, -2)
+    low, high = integer_bounds(spaces.MultiDiscrete([2, 4], start=[0, 7])) or ([], [])
+    assert [*low, *high] == [0, 7, 1, 10]
+    assert integer_bounds(spaces.MultiBinary(2)) == (0, 1)
+    assert integer_bounds(spaces.Box(-1, 1)) is None
 
 
 def test_a_box_that_is_open_on_a_side_is_two_units_wide() -> None:

@@ -72,7 +72,7 @@ class GymTasks(PriorTasks):
     `my_package/my_module.py`, `metarl.make("my_package.my_module:pendulum")` and `metarl check
     my_package.my_module:pendulum` find it.
 
-    Raises ValueError where the spaces are not Box, Discrete or MultiDiscrete, a range is empty or unbounded, or an
+    Raises ValueError where `metarl.spaces.plain_space` does not know the spaces, a range is empty or unbounded, or an
     episode has no time limit.
     """
 

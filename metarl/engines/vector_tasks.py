@@ -37,8 +37,8 @@ class VectorTasks(PriorTasks):
     appears; in SAME_STEP they reset themselves and tell their last observation in `infos["final_obs"]`. All three need
     that masked reset for new tasks, as gymnasium's SyncVectorEnv and AsyncVectorEnv have it.
 
-    Raises ValueError where the spaces are not Box, Discrete or MultiDiscrete, a range is empty or unbounded, an episode
-    has no time limit, the mode is not said or a masked reset resets the others, too.
+    Raises ValueError where `metarl.spaces.plain_space` does not know the spaces, a range is empty or unbounded, an
+    episode has no time limit, the mode is not said or a masked reset resets the others, too.
     """
 
     family: str

@@ -13,6 +13,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from metarl.spaces import kinds
+
 
 class ActionHead(nn.Module, ABC):
     """A family of probability distributions over actions, whose parameters `[..., P]` come from a network's output."""
@@ -159,6 +161,47 @@ class MultiCategoricalHead(ActionHead):
 
 
 @final
+class BernoulliHead(ActionHead):
+    """Several switches at once, on (1) or off (0), independent given the network's output.
+
+    The parameters are the logits of being on. Actions are encoded as 1 and -1.
+    """
+
+    def __init__(self, space: spaces.MultiBinary) -> None:
+        super().__init__()
+        if len(space.shape) != 1:
+            raise TypeError(f"actions must be a flat MultiBinary, got {space}")
+        self.num_outputs = self.num_features = space.shape[0]
+
+    def forward(self, output: Tensor) -> Tensor:
+        return output
+
+    def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
+        noise = torch.empty_like(parameters).uniform_(generator=generator)
+        return (noise < parameters.sigmoid()).long()
+
+    def mode(self, parameters: Tensor) -> Tensor:
+        return (parameters > 0).long()
+
+    def log_prob(self, parameters: Tensor, action: Tensor) -> Tensor:
+        return nn.functional.logsigmoid(self.encode(action) * parameters).sum(-1)
+
+    def entropy(self, parameters: Tensor) -> Tensor:
+        return (nn.functional.softplus(parameters) - parameters * parameters.sigmoid()).sum(-1)
+
+    def kl_divergence(self, parameters: Tensor, other: Tensor) -> Tensor:
+        chance = parameters.sigmoid()
+        on, off = (nn.functional.logsigmoid(x * parameters) - nn.functional.logsigmoid(x * other) for x in (1, -1))
+        return (chance * on + (1 - chance) * off).sum(-1)
+
+    def cross_entropy(self, parameters: Tensor, advice: Tensor) -> Tensor:
+        return -self.log_prob(parameters, advice)
+
+    def encode(self, action: Tensor) -> Tensor:
+        return 2.0 * action - 1.0
+
+
+@final
 class GaussianHead(ActionHead):
     """Continuous actions: independent normal distributions around the network's output.
 
@@ -220,9 +263,9 @@ class GaussianHead(ActionHead):
 
 
 def action_head(space: spaces.Space[Any]) -> ActionHead:
-    """The head for an action space: categorical for Discrete and MultiDiscrete, Gaussian for Box.
+    """The head for an action space; TypeError where there is none.
 
-    Raises TypeError for any other space.
+    Categorical for Discrete and MultiDiscrete, Bernoulli for MultiBinary, Gaussian for Box.
     """
     if isinstance(space, spaces.Discrete):
         return CategoricalHead(space)
@@ -230,4 +273,6 @@ def action_head(space: spaces.Space[Any]) -> ActionHead:
         return GaussianHead(space)
     if isinstance(space, spaces.MultiDiscrete):
         return MultiCategoricalHead(space)
-    raise TypeError(f"actions must be Discrete, MultiDiscrete or Box, got {space}")
+    if isinstance(space, spaces.MultiBinary):
+        return BernoulliHead(space)
+    raise TypeError(f"actions must be {kinds('action')}, got {space}")

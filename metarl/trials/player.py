@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, final
 
 import torch
-from gymnasium import spaces
 from torch import Tensor
 
 from metarl.finite import finite_rows
+from metarl.spaces import integer_bounds
 from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
 from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy, Transition
 
@@ -84,6 +84,8 @@ class _Check:
         self._env = env
         self._num_episodes = num_episodes
         self._first_task = first_task
+        bounds = integer_bounds(env.single_action_space)
+        self._bounds = None if bounds is None else [torch.as_tensor(bound, device=env.device) for bound in bounds]
         self._notes: list[tuple[str, Tensor, Tensor, int]] = []  # what, where [B], episode [B] and step
 
     def action(self, action: Tensor, episode: Tensor, step: int) -> Tensor:
@@ -95,10 +97,11 @@ class _Check:
             self.note(what, torch.ones_like(episode, dtype=torch.bool), episode, step)
             self.look()
         self.finite({"action": action}, episode, step)
-        if not isinstance(space, spaces.Discrete):
+        if self._bounds is None:
             return action
-        low, high = int(space.start), int(space.start + space.n) - 1
-        self.note(f"action outside {space}", (action < low) | (action > high), episode, step)
+        low, high = self._bounds
+        outside = ((action < low) | (action > high)).reshape(len(action), -1).any(1)
+        self.note(f"action outside {space}", outside, episode, step)
         return action.clamp(low, high)
 
     def finite(self, values: dict[str, Tensor], episode: Tensor, step: int) -> None:

@@ -72,8 +72,10 @@ def test_divergence_agrees_with_torch_and_is_zero_only_between_equals() -> None:
 
 
 def test_an_unknown_space_is_refused() -> None:
-    with pytest.raises(TypeError, match="must be Discrete, MultiDiscrete or Box"):
-        action_head(spaces.MultiBinary(3))
+    with pytest.raises(TypeError, match="must be Box, Discrete, MultiDiscrete or MultiBinary, got Text"):
+        action_head(spaces.Text(3))
+    with pytest.raises(TypeError, match="must be a flat MultiBinary"):
+        action_head(spaces.MultiBinary([2, 3]))
 
 
 def test_several_choices_are_as_many_categories(device: str) -> None:
@@ -108,3 +110,28 @@ def test_choices_are_drawn_by_their_probabilities() -> None:
     chances = torch.tensor([0.1, 0.9, 0.2, 0.5, 0.3])
     actions = head.sample(head(chances.log().expand(100_000, 5)), seeding.generator(0))
     torch.testing.assert_close(head.encode(actions).mean(0), chances, atol=0.006, rtol=0)
+
+
+def test_switches_agree_with_torch(device: str) -> None:
+    head = action_head(spaces.MultiBinary(3)).to(device)
+    logits = torch.tensor([[0.0, 1.0, -2.0], [30.0, -0.5, -90.0]], device=device)
+    others = torch.tensor([[1.0, 1.0, 3.0], [20.0, 0.5, -80.0]], device=device)
+    actions = torch.tensor([[0, 1, 1], [1, 0, 0]], device=device)
+    peer, other = (
+        torch.distributions.Independent(torch.distributions.Bernoulli(logits=x), 1) for x in (logits, others)
+    )
+    torch.testing.assert_close(head.log_prob(logits, actions), peer.log_prob(actions.float()))  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(head.cross_entropy(logits, actions), -head.log_prob(logits, actions))
+    torch.testing.assert_close(head.entropy(logits), peer.entropy())  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(head.kl_divergence(logits, others), torch.distributions.kl_divergence(peer, other))
+    assert head.kl_divergence(logits, logits).tolist() == [0, 0]
+    assert head.mode(logits).tolist() == [[0, 1, 0], [1, 0, 0]]
+    assert head.encode(actions).tolist() == [[-1, 1, 1], [1, -1, -1]]
+
+
+def test_switches_are_drawn_by_their_probabilities(device: str) -> None:
+    head = action_head(spaces.MultiBinary(3))
+    chances = torch.tensor([0.1, 0.5, 0.8], device=device)
+    actions = head.sample(chances.logit().expand(100_000, 3), seeding.generator(0, device=device))
+    assert not actions.is_floating_point()
+    torch.testing.assert_close(actions.float().mean(0), chances, atol=0.006, rtol=0)

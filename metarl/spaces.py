@@ -1,6 +1,7 @@
 """All that is known of kinds of spaces: which ones agents see, where integers begin, random actions, images."""
 
-from typing import Any, TypeGuard
+from collections.abc import Sequence
+from typing import Any, TypeGuard, final
 
 import numpy as np
 import torch
@@ -24,15 +25,75 @@ def kinds(role: str) -> str:
     return f"{', '.join(first)} or {last}"
 
 
+@final
+class HybridBox(spaces.Box):
+    """Several plain actions at once, one after another in a vector `[D]` of float32: those of a Dict or Tuple.
+
+    Integers are whole numbers in it. Whoever does not know the parts may take it for a Box: engines round.
+    """
+
+    def __init__(self, parts: Sequence[spaces.Space[Any]]) -> None:
+        self.parts = tuple(parts)
+        self.sizes = [_size(part) for part in self.parts]
+        sides = zip(*map(_flat_bounds, self.parts), strict=True)
+        low, high = (np.concatenate(side) for side in sides)
+        super().__init__(low, high, dtype=np.float32)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, HybridBox) and self.parts == other.parts
+
+    def __repr__(self) -> str:
+        return f"HybridBox({', '.join(map(str, self.parts))})"
+
+    def split(self, action: Tensor) -> list[Tensor]:
+        """The actions `[..., *shape]` of each part that are in vectors `[..., D]`."""
+        pieces = zip(self.parts, torch.split(action, self.sizes, -1), strict=True)
+        shaped = [(part, piece.reshape(*piece.shape[:-1], *(part.shape or ()))) for part, piece in pieces]
+        return [x if isinstance(part, spaces.Box) else x.round().long() for part, x in shaped]
+
+    def join(self, actions: Sequence[Tensor]) -> Tensor:
+        """The inverse of `split`."""
+        rows = zip(self.parts, self.sizes, actions, strict=True)
+        return torch.cat([x.float().reshape(*x.shape[: x.dim() - len(part.shape or ())], n) for part, n, x in rows], -1)
+
+
+def _size(space: spaces.Space[Any]) -> int:
+    """How many numbers an action is."""
+    return sum(map(_size, _children(space))) if is_compound(space) else int(np.prod(space.shape or ()))
+
+
+def _flat_bounds(space: spaces.Space[Any]) -> list[np.ndarray]:
+    """The bounds of a plain space as vectors."""
+    return [np.full(space.shape or (), bound, np.float32).ravel() for bound in bounds_of(space)]
+
+
+def is_compound(space: spaces.Space[Any]) -> bool:
+    """Whether it is made of other spaces."""
+    return isinstance(space, spaces.Dict | spaces.Tuple)
+
+
+def _children(space: Any) -> list[spaces.Space[Any]]:
+    """The spaces directly inside a Dict or Tuple."""
+    return list(space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces)
+
+
+def _leaves(space: spaces.Space[Any]) -> list[spaces.Space[Any]]:
+    """The spaces in a Dict or Tuple that are neither, in the order of their actions."""
+    return [leaf for child in _children(space) for leaf in _leaves(child)] if is_compound(space) else [space]
+
+
 def plain_space(space: spaces.Space[Any], role: str) -> spaces.Space[Any]:
     """The space as agents see it: a float32 Box, Discrete or MultiDiscrete counted from 0, or MultiBinary of actions.
 
+    Actions of Dict and Tuple are those of a `HybridBox`.
     Observations of images stay uint8 (see `images.is_image`); those of Dict, Tuple and MultiBinary become vectors, as
     `gymnasium.spaces.flatten` makes them, and so does a Box of a single number without an axis.
     Raises ValueError for any other kind, saying what to do.
     """
     if is_flattened(space, role):
         space = spaces.flatten_space(space)
+    if role == "action" and is_compound(space) and _leaves(space):
+        return HybridBox([plain_space(leaf, role) for leaf in _leaves(space)])
     if isinstance(space, spaces.Box) and 0 in space.shape:
         raise ValueError(f"the {role} space has no numbers in it: {space}; give it one that is always 0")
     if role == "observation" and is_image(space):
@@ -46,7 +107,7 @@ def plain_space(space: spaces.Space[Any], role: str) -> spaces.Space[Any]:
         return spaces.MultiDiscrete(space.nvec)
     if role == "action" and isinstance(space, spaces.MultiBinary) and len(space.shape) == 1:
         return spaces.MultiBinary(space.shape[0])
-    more = ", or Dict, Tuple or MultiBinary of such" if role == "observation" else ""
+    more = ", or Dict, Tuple or MultiBinary of such" if role == "observation" else ", or Dict or Tuple of such"
     raise ValueError(
         f"the {role} space must be {kinds(role)}{more}, got {space}; a wrapper of gymnasium can turn it into one"
     )
@@ -64,13 +125,34 @@ def start_of(space: spaces.Space[Any]) -> Any:
     return getattr(space, "start", 0)
 
 
-def integer_bounds(space: spaces.Space[Any]) -> tuple[Any, Any] | None:
-    """The least and the largest integers of a space, numbers or arrays of its shape; None for a Box."""
+def original_action(space: spaces.Space[Any], action: Any) -> Any:
+    """The action of an environment's own `space` for one of its plain space: clipped, rounded, counted from `start`."""
+    if is_compound(space):
+        children = _children(space)
+        cuts = np.cumsum([_size(child) for child in children])[:-1]
+        values = [original_action(child, x) for child, x in zip(children, np.split(action, cuts), strict=True)]
+        return dict(zip(space.spaces, values, strict=True)) if isinstance(space, spaces.Dict) else tuple(values)
+    array = np.asarray(action).reshape(space.shape or ())
+    if isinstance(space, spaces.Box):
+        array = np.clip(array, space.low, space.high)
+        return np.asarray(array if space.dtype.kind == "f" else np.rint(array), space.dtype)
+    if array.dtype.kind == "f":  # the numbers of a HybridBox
+        low, high = bounds_of(space)
+        array = np.rint(array).clip(0, high - low)
+    return array.astype(space.dtype)[()] + start_of(space)
+
+
+def bounds_of(space: spaces.Space[Any]) -> tuple[Any, Any]:
+    """The least and the largest values of a plain space, numbers or arrays of its shape; TypeError for another kind."""
     if isinstance(space, spaces.Discrete):
         return int(space.start), int(space.start + space.n) - 1
     if isinstance(space, spaces.MultiDiscrete):
         return space.start, space.start + space.nvec - 1
-    return (0, 1) if isinstance(space, spaces.MultiBinary) else None
+    if isinstance(space, spaces.Box):
+        return space.low, space.high
+    if isinstance(space, spaces.MultiBinary):
+        return 0, 1
+    raise TypeError(f"no bounds of {space} are known")
 
 
 def sample_actions(space: spaces.Space[Any], num: int, generator: torch.Generator) -> Tensor:
@@ -86,6 +168,8 @@ def sample_actions(space: spaces.Space[Any], num: int, generator: torch.Generato
         return torch.randint(0, 2, (num, *space.shape), generator=generator, device=device)
     if not isinstance(space, spaces.Box | spaces.MultiDiscrete):
         raise TypeError(f"no actions can be drawn from {space}")
+    if isinstance(space, HybridBox):
+        return space.join([sample_actions(part, num, generator) for part in space.parts])
     share = torch.rand((num, *space.shape), generator=generator, device=device)
     if isinstance(space, spaces.MultiDiscrete):
         counts, first_of_each = (torch.as_tensor(x, device=device) for x in (space.nvec, space.start))

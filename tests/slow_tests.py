@@ -45,6 +45,7 @@ SLOW = {
     "engines/test_gym_tasks.py::test_few_tasks_must_be_kept_apart_or_declared_as_shared",
     "engines/test_gym_tasks.py::test_nothing_hangs_at_close",
     "engines/test_gym_tasks.py::test_workers_change_nothing_and_their_death_is_an_error",
+    "engines/test_hybrid_actions.py::test_agents_learn_hybrid_actions",
     "engines/test_switches.py::test_agents_learn_which_switches_to_turn",
     "engines/test_vector_tasks.py::test_what_make_vec_makes_is_a_family_for_agents",
     "envs/test_minigrid_tasks.py::test_families_keep_the_contract",

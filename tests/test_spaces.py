@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 
 from metarl import seeding
-from metarl.spaces import integer_bounds, sample_actions
+from metarl.spaces import bounds_of, sample_actions
 
 COUNT = 40_000
 
@@ -41,12 +41,11 @@ def test_numbers_are_drawn_evenly(device: str) -> None:
     assert space.contains(actions.amax(0).numpy())
 
 
-def test_bounds_of_integers() -> None:
-    assert integer_bounds(spaces.Discrete(3, start=-4)) == (-4, -2)
-    low, high = integer_bounds(spaces.MultiDiscrete([2, 4], start=[0, 7])) or ([], [])
-    assert [*low, *high] == [0, 7, 1, 10]
-    assert integer_bounds(spaces.MultiBinary(2)) == (0, 1)
-    assert integer_bounds(spaces.Box(-1, 1)) is None
+def test_bounds() -> None:
+    assert bounds_of(spaces.Discrete(3, start=-4)) == (-4, -2)
+    assert np.array(bounds_of(spaces.MultiDiscrete([2, 4], start=[0, 7]))).tolist() == [[0, 7], [1, 10]]
+    assert bounds_of(spaces.MultiBinary(2)) == (0, 1)
+    assert np.array(bounds_of(spaces.Box(-1, 1, (2,)))).tolist() == [[-1, -1], [1, 1]]
 
 
 def test_a_box_that_is_open_on_a_side_is_two_units_wide() -> None:

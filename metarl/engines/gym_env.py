@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
-from metarl.spaces import is_flattened, plain_space, start_of
+from metarl.spaces import is_flattened, original_action, plain_space, start_of
 from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import TaskDistribution, as_task
 
@@ -25,8 +25,8 @@ Apply = Callable[["gymnasium.Env[Any, Any]", Parameters], "gymnasium.Env[Any, An
 class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """An unmodified environment in a task that `reset(options={"task": ...})` chooses and that then stays.
 
-    Observations are float32, uint8 images or integers from 0, Box actions are clipped and, where the environment wants
-    integers, rounded, terminated and truncated never coincide.
+    Observations are float32, uint8 images or integers from 0, actions are those that `spaces.original_action` makes
+    of them (clipped, rounded, counted from their start), terminated and truncated never coincide.
     Raises ValueError where reset or step return something else than gymnasium asks for, an observation or a reward is
     not finite or of a wrong kind or shape, or the spaces change with the task, naming step and task.
     """
@@ -70,7 +70,8 @@ class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         return self._observation(observation), info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        observation, reward, terminated, truncated, info = step_result(self.env.step(self._action(action)))
+        result = self.env.step(original_action(self.env.action_space, action))
+        observation, reward, terminated, truncated, info = step_result(result)
         self._elapsed += 1
         if not math.isfinite(reward):
             raise ValueError(f"reward {reward} at {self._place()}")
@@ -102,13 +103,6 @@ class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
                     "family share their spaces, so make one that holds for all of them"
                 )
         self._seen = seen
-
-    def _action(self, action: Any) -> Any:
-        inner = self.env.action_space
-        if isinstance(inner, spaces.Box):
-            values = np.clip(np.asarray(action).reshape(inner.shape), inner.low, inner.high)
-            return np.asarray(values if inner.dtype.kind == "f" else np.rint(values), inner.dtype)
-        return np.asarray(action, inner.dtype)[()] + start_of(inner)
 
     def _observation(self, observation: Any) -> Any:
         space = self.env.observation_space

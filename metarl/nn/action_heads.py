@@ -6,14 +6,14 @@ time of a rollout step.
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, final
+from typing import Any, cast, final
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from metarl.spaces import kinds
+from metarl.spaces import HybridBox, kinds
 
 
 class ActionHead(nn.Module, ABC):
@@ -262,13 +262,65 @@ class GaussianHead(ActionHead):
         return (self.center + self.scale * x).reshape(*x.shape[:-1], *self._shape)
 
 
+@final
+class HybridHead(ActionHead):
+    """Several actions of different kinds at once, independent given the network's output: a head for each."""
+
+    def __init__(self, space: HybridBox) -> None:
+        super().__init__()
+        self._space = space
+        self.heads = nn.ModuleList(action_head(part) for part in space.parts)
+        self._outputs = [head.num_outputs for head in self._each]
+        self.num_outputs, self.num_features = sum(self._outputs), sum(head.num_features for head in self._each)
+        with torch.no_grad():
+            self._parameters_of_each = [head(torch.zeros(head.num_outputs)).shape[-1] for head in self._each]
+
+    def forward(self, output: Tensor) -> Tensor:
+        pieces = zip(self._each, torch.split(output, self._outputs, -1), strict=True)
+        return torch.cat([head(piece) for head, piece in pieces], -1)
+
+    def sample(self, parameters: Tensor, generator: torch.Generator) -> Tensor:
+        return self._space.join([head.sample(p, generator) for head, p in self._split(parameters)])
+
+    def mode(self, parameters: Tensor) -> Tensor:
+        return self._space.join([head.mode(p) for head, p in self._split(parameters)])
+
+    def log_prob(self, parameters: Tensor, action: Tensor) -> Tensor:
+        parts = zip(self._split(parameters), self._space.split(action), strict=True)
+        return torch.stack([head.log_prob(p, a) for (head, p), a in parts]).sum(0)
+
+    def entropy(self, parameters: Tensor) -> Tensor:
+        return torch.stack([head.entropy(p) for head, p in self._split(parameters)]).sum(0)
+
+    def kl_divergence(self, parameters: Tensor, other: Tensor) -> Tensor:
+        pairs = zip(self._split(parameters), self._split(other), strict=True)
+        return torch.stack([head.kl_divergence(p, q) for (head, p), (_, q) in pairs]).sum(0)
+
+    def cross_entropy(self, parameters: Tensor, advice: Tensor) -> Tensor:
+        return -self.log_prob(parameters, advice)
+
+    def encode(self, action: Tensor) -> Tensor:
+        return torch.cat([head.encode(a) for head, a in zip(self._each, self._space.split(action), strict=True)], -1)
+
+    @property
+    def _each(self) -> list[ActionHead]:
+        return cast(list[ActionHead], list(self.heads))
+
+    def _split(self, parameters: Tensor) -> list[tuple[ActionHead, Tensor]]:
+        """Every head with its part of the parameters."""
+        return list(zip(self._each, torch.split(parameters, self._parameters_of_each, -1), strict=True))
+
+
 def action_head(space: spaces.Space[Any]) -> ActionHead:
     """The head for an action space; TypeError where there is none.
 
-    Categorical for Discrete and MultiDiscrete, Bernoulli for MultiBinary, Gaussian for Box.
+    Categorical for Discrete and MultiDiscrete, Bernoulli for MultiBinary, Gaussian for Box, one of
+    these for each part of a HybridBox.
     """
     if isinstance(space, spaces.Discrete):
         return CategoricalHead(space)
+    if isinstance(space, HybridBox):
+        return HybridHead(space)
     if isinstance(space, spaces.Box):
         return GaussianHead(space)
     if isinstance(space, spaces.MultiDiscrete):

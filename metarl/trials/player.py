@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, final
 
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
 from metarl.finite import finite_rows
-from metarl.spaces import integer_bounds
+from metarl.spaces import bounds_of
 from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
 from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy, Transition
 
@@ -84,8 +85,9 @@ class _Check:
         self._env = env
         self._num_episodes = num_episodes
         self._first_task = first_task
-        bounds = integer_bounds(env.single_action_space)
-        self._bounds = None if bounds is None else [torch.as_tensor(bound, device=env.device) for bound in bounds]
+        space = env.single_action_space
+        self._integers = not isinstance(space, spaces.Box)  # engines clip the actions of a Box
+        self._bounds = [torch.as_tensor(bound, device=env.device) for bound in bounds_of(space)]
         self._notes: list[tuple[str, Tensor, Tensor, int]] = []  # what, where [B], episode [B] and step
 
     def action(self, action: Tensor, episode: Tensor, step: int) -> Tensor:
@@ -97,7 +99,7 @@ class _Check:
             self.note(what, torch.ones_like(episode, dtype=torch.bool), episode, step)
             self.look()
         self.finite({"action": action}, episode, step)
-        if self._bounds is None:
+        if not self._integers:
             return action
         low, high = self._bounds
         outside = ((action < low) | (action > high)).reshape(len(action), -1).any(1)

@@ -76,7 +76,7 @@ def test_switches_in_rows_are_refused() -> None:
     class Rows(Lamps):
         action_space = spaces.MultiBinary([2, 3])
 
-    with pytest.raises(ValueError, match=r"action space must be Box, Discrete, MultiDiscrete or MultiBinary, got"):
+    with pytest.raises(ValueError, match="Box, Discrete, MultiDiscrete or MultiBinary, or Dict or Tuple of such, got"):
         metarl.from_gym(Rows, WANTED, max_episode_steps=4)
 
 

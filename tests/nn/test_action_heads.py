@@ -5,6 +5,7 @@ from gymnasium import spaces
 
 from metarl import seeding
 from metarl.nn.action_heads import CategoricalHead, GaussianHead, action_head
+from metarl.spaces import HybridBox
 
 
 def test_categorical_agrees_with_torch(device: str) -> None:
@@ -135,3 +136,29 @@ def test_switches_are_drawn_by_their_probabilities(device: str) -> None:
     actions = head.sample(chances.logit().expand(100_000, 3), seeding.generator(0, device=device))
     assert not actions.is_floating_point()
     torch.testing.assert_close(actions.float().mean(0), chances, atol=0.006, rtol=0)
+
+
+def test_a_hybrid_action_is_its_parts(device: str) -> None:
+    parts = [spaces.Discrete(3), spaces.Box(-2.0, 4.0, (1, 2)), spaces.MultiBinary(2), spaces.MultiDiscrete([2, 4])]
+    space = HybridBox(parts)
+    head, widths = action_head(space).to(device), [3, 2, 2, 6]
+    singles = [action_head(part).to(device) for part in parts]
+    one, other = (torch.randn(5, 13, generator=torch.Generator().manual_seed(i)).to(device) for i in range(2))
+    ours, theirs = head(one), head(other)
+    each, others = ([h(x) for h, x in zip(singles, torch.split(y, widths, -1), strict=True)] for y in (one, other))
+    action = head.sample(ours, seeding.generator(0, device=device))
+    assert action.shape == (5, 7)
+    chosen = space.split(action)
+    assert [tuple(x.shape) for x in chosen] == [(5,), (5, 1, 2), (5, 2), (5, 2)]
+    torch.testing.assert_close(space.join(chosen), action)
+
+    def of_each(name: str, *arguments: list[torch.Tensor]) -> list[torch.Tensor]:
+        return [getattr(single, name)(*x) for single, *x in zip(singles, *arguments, strict=True)]
+
+    torch.testing.assert_close(head.log_prob(ours, action), sum(of_each("log_prob", each, chosen)))
+    torch.testing.assert_close(head.cross_entropy(ours, action), -head.log_prob(ours, action))
+    torch.testing.assert_close(head.entropy(ours), sum(of_each("entropy", each)))
+    torch.testing.assert_close(head.kl_divergence(ours, theirs), sum(of_each("kl_divergence", each, others)))
+    torch.testing.assert_close(head.mode(ours), space.join(of_each("mode", each)))
+    torch.testing.assert_close(head.encode(action), torch.cat(of_each("encode", chosen), -1))
+    assert len(set(action[:, 0].tolist())) > 1  # drawn, not the same for all

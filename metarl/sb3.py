@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metarl import seeding
 from metarl.finite import first_broken
-from metarl.spaces import channels_first, image_shape, is_image, plain_space, start_of
+from metarl.spaces import center_and_scale, channels_first, image_shape, is_image, plain_space, start_of
 from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
 
@@ -187,11 +187,8 @@ class SB3Spaces:
         if isinstance(self.action_space, spaces.Box):
             low, high = self.action_space.low, self.action_space.high
             bounded = np.isfinite(low) & np.isfinite(high)
-            self._offset = torch.as_tensor(
-                np.where(bounded, low / 2 + high / 2, 0.0), dtype=torch.float32, device=device
-            )
-            self._scale = torch.as_tensor(
-                np.where(bounded, high / 2 - low / 2, 1.0), dtype=torch.float32, device=device
+            self._offset, self._scale = (
+                torch.as_tensor(values, device=device) for values in center_and_scale(self.action_space)
             )
             self.action_space = spaces.Box(np.where(bounded, -1, low), np.where(bounded, 1, high), dtype=np.float32)
 

@@ -155,6 +155,14 @@ def bounds_of(space: spaces.Space[Any]) -> tuple[Any, Any]:
     raise TypeError(f"no bounds of {space} are known")
 
 
+def center_and_scale(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:
+    """The middle and half the width of each number of a Box, in float32; 0 and 1 where it is open on a side."""
+    bounded = np.isfinite(space.low) & np.isfinite(space.high)
+    center = np.where(bounded, space.low / 2 + space.high / 2, 0.0)
+    scale = np.where(bounded, space.high / 2 - space.low / 2, 1.0)
+    return center.astype(np.float32), scale.astype(np.float32)
+
+
 def sample_actions(space: spaces.Space[Any], num: int, generator: torch.Generator) -> Tensor:
     """Uniform actions `[num, *shape]`, on the generator's device.
 

@@ -13,7 +13,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from metarl.spaces import HybridBox, kinds
+from metarl.spaces import HybridBox, center_and_scale, kinds
 
 
 class ActionHead(nn.Module, ABC):
@@ -214,13 +214,11 @@ class GaussianHead(ActionHead):
         super().__init__()
         self.num_outputs = self.num_features = int(np.prod(space.shape))
         self._shape = space.shape
-        bounded = np.isfinite(space.low) & np.isfinite(space.high)
-        center = np.where(bounded, (space.low / 2 + space.high / 2), 0.0)
-        scale = np.where(bounded, (space.high / 2 - space.low / 2), 1.0)
+        center, scale = center_and_scale(space)
         self.center: Tensor
         self.scale: Tensor
-        self.register_buffer("center", torch.as_tensor(center, dtype=torch.float32).flatten(), persistent=False)
-        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32).flatten(), persistent=False)
+        self.register_buffer("center", torch.from_numpy(center).flatten(), persistent=False)
+        self.register_buffer("scale", torch.from_numpy(scale).flatten(), persistent=False)
         self.log_std = nn.Parameter(torch.full((self.num_outputs,), -0.5))
 
     def forward(self, output: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from metarl import seeding
 from metarl.devices import out_of_memory_says
 from metarl.evaluation.results import Evaluation
+from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy
 from metarl.trials.player import TrialStep, play, trial_length
@@ -33,8 +34,7 @@ def evaluate(
     """Measure how `policy` adapts in `num_tasks` trials of `num_episodes` episodes (default: the distribution's).
 
     The tasks depend on the seed and the split only, so every policy meets the same tasks. If there are more tasks than
-    the policy has slots, they are played in several batches. `name` is the policy's name in tables (default: its
-    class).
+    the policy has slots, they are played in several batches. `name` stands in tables (default: the policy's class).
 
     Raises ValueError for an action that the space does not have, for an observation or reward that is not finite, and
     if `num_episodes` is below 1.
@@ -51,29 +51,29 @@ def evaluate(
     tasks = distribution.sample(num_tasks, task_stream(seed, distribution))
     tally = _Tally.zeros(num_tasks, episodes, episodes * distribution.horizon, policy.device)
     env = distribution.vector_env(policy.num_tasks, policy.device)
-    batches = -(-num_tasks // policy.num_tasks)
-    bar = tqdm(total=batches * episodes * distribution.horizon, unit="step", disable=not progress_bar)
+    steps = -(-num_tasks // policy.num_tasks) * episodes * distribution.horizon
+    bar = tqdm(total=steps, unit="step", disable=not progress_bar)
     try:
         for batch, first in enumerate(range(0, num_tasks, policy.num_tasks)):
             slots = torch.arange(first, first + policy.num_tasks)
             env.set_tasks(tasks[slots % num_tasks])
             slots = slots.to(policy.device)
-            env_seed = seeding.stream_seed(seed, "evaluation", "environment", batch)
             with out_of_memory_says(f"give the policy fewer than {policy.num_tasks} tasks at once"):
-                for moment in play(policy, env, episodes, env_seed, first):
-                    tally.add(moment, slots)
+                for step in play(
+                    policy, env, episodes, seeding.stream_seed(seed, "evaluation", "environment", batch), first
+                ):
+                    tally.add(step, slots)
                     bar.update()
     finally:
         bar.close()
         env.close()
-    values = sum(parameter.numel() for parameter in tasks.parameters.values())
     return Evaluation(
         distribution=distribution.name,
         options=_options(distribution),
         split=distribution.split_name,
         policy=type(policy).__name__ if name is None else name,
         seed=seed,
-        tasks=tasks.to_json() if values <= MOST_TASK_VALUES else None,
+        tasks=_named(tasks),
         optimal=distribution.optimal_return(episodes),
         privileged=isinstance(policy, PrivilegedPolicy),
         **tally.arrays(),
@@ -101,6 +101,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(x) for x in value]
     return value.name if isinstance(value, TaskDistribution) else getattr(value, "__name__", repr(value))
+
+
+def _named(tasks: Tasks) -> dict[str, Any] | None:
+    """The tasks as JSON; None where they are too many numbers to keep."""
+    values = sum(parameter.numel() for parameter in tasks.parameters.values())
+    return tasks.to_json() if values <= MOST_TASK_VALUES else None
 
 
 @final

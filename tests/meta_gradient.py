@@ -22,7 +22,7 @@ TASKS, ROLLOUTS, STEPS, WIDTH = 3, 2, 6, 8
 class Policy(nn.Module):
     """Observations [R, T, 2] in, log-probabilities [R, T] of actions out."""
 
-    def __init__(self, memory: Memory | None) -> None:
+    def __init__(self, memory: Memory[Any] | None) -> None:
         super().__init__()
         self.encoder = nn.Linear(2, WIDTH)
         self.memory = memory
@@ -40,7 +40,7 @@ class Policy(nn.Module):
 
 def made(kind: str, seed: int = 0) -> Policy:
     with seeding.initialising(seed):
-        memory: Memory | None = None
+        memory: Memory[Any] | None = None
         if kind == "attention":
             memory = TransformerMemory(WIDTH, 1, 2, 4)  # a window shorter than the trial: the masked path too
         elif kind == "gru":

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import final
+from typing import Any, final
 
 import torch
 from gymnasium import spaces
@@ -289,7 +289,7 @@ def _critic(distribution: TaskDistribution, options: RL2Options, generator: torc
     return TrialCritic(distribution.observation_space, options.width, tasks, max(64, options.width))
 
 
-def _memory(options: RL2Options) -> Memory:
+def _memory(options: RL2Options) -> Memory[Any]:
     if options.memory == "transformer":
         return TransformerMemory(options.width, options.num_layers, options.num_heads, options.window)
     return RecurrentMemory(options.memory, options.width, options.num_layers)

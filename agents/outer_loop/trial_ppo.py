@@ -10,7 +10,7 @@ from torch import Tensor
 from metarl import distributed
 from metarl.functional import losses
 from metarl.functional.returns import gae, trial_time
-from metarl.nn.actor import Actor
+from metarl.nn.actor import Actor, ActorState
 from metarl.nn.critic import TrialCritic
 from metarl.trials.context import Context
 from metarl.trials.trajectories import Trajectories
@@ -98,10 +98,10 @@ class TrialPPO:
         Returns `Losses` as one tensor `[measures]`.
         """
         steps = batch.old_log_prob.shape[1]
-        past, measured = (None, None), torch.zeros(len(Losses._fields), device=batch.old_log_prob.device)
+        state, measured = None, torch.zeros(len(Losses._fields), device=batch.old_log_prob.device)
         for window in _segments(steps, self.bptt_steps):
             share = (window.stop - window.start) / steps
-            terms, past = self._losses(batch, part, window, past)
+            terms, state = self._losses(batch, part, window, state)
             total = terms.policy_gradient_loss + terms.value_loss - entropy_weight * terms.entropy
             (share * total).backward()
             measured += share * torch.stack(terms).detach()
@@ -134,10 +134,10 @@ class TrialPPO:
         ]
         return self.critic.denormalised(torch.cat(values))
 
-    def _losses(self, batch: Batch, part: Tensor, window: slice, past: Any) -> tuple[Losses, Any]:
-        """Losses on the steps `window` of the trials with indices `part`, and the past for the next segment."""
+    def _losses(self, batch: Batch, part: Tensor, window: slice, state: ActorState | None) -> tuple[Losses, ActorState]:
+        """Losses on the steps `window` of the trials with indices `part`, and the actor's state after them."""
         context = batch.context[part, window]
-        memory, parameters, past = self._read(context, past)
+        memory, parameters, after = self._read(context, state)
         log_prob = self.actor.head.log_prob(parameters, batch.action[part, window])
         old_log_prob = batch.old_log_prob[part, window]
         if batch.expert_labels is None:
@@ -152,15 +152,15 @@ class TrialPPO:
             self.actor.head.entropy(parameters).mean(),
             losses.approx_kl(log_prob.detach(), old_log_prob),
             losses.clip_fraction(log_prob.detach(), old_log_prob, self.clip_range),
-        ), past
+        ), after
 
-    def _read(self, context: Context, past: Any) -> tuple[Tensor, Tensor, Any]:
-        """Memory `[B, T, M]`, action parameters `[B, T, P]` and the past for the next segment."""
+    def _read(self, context: Context, state: ActorState | None) -> tuple[Tensor, Tensor, ActorState]:
+        """Memory `[B, T, M]`, action parameters `[B, T, P]` and the state for the next segment."""
         if not self.bf16:
-            return self.actor(context, past)  # type: ignore[no-any-return]
+            return self.actor(context, state)  # type: ignore[no-any-return]
         with torch.autocast(context.started.device.type, torch.bfloat16):
-            memory, parameters, past = self.actor(context, past)
-        return memory.float(), parameters.float(), past
+            memory, parameters, after = self.actor(context, state)
+        return memory.float(), parameters.float(), after
 
 
 def _segments(steps: int, length: int | None) -> Iterator[slice]:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,14 @@ class KeyValueCache:
         counts = torch.arange(filled, device=keys.device) < self.lengths[:, None]
         return keys, values, counts[:, None, None]
 
+    def in_order(self) -> tuple[Tensor, Tensor]:
+        """Keys and values `[B, H, C', E]`, those of the oldest step first; ValueError unless trials are in step."""
+        if self.lockstep is None:
+            raise ValueError("a segment can follow only if all trials have seen the same number of steps")
+        keys, values, _ = self.readable()
+        first = self.lockstep % self.capacity if self.lockstep > self.capacity else 0
+        return (keys.roll(-first, 2), values.roll(-first, 2)) if first else (keys, values)
+
     def reset(self, mask: Tensor) -> None:
         """Forget the trials where `mask` [B] is true."""
         if bool(mask.all()):
@@ -74,29 +82,24 @@ class KeyValueCache:
             setattr(self, name, new)
 
 
-class Past(NamedTuple):
-    """Keys and values of earlier segments of a long trial that the next segment reads, without gradient."""
-
-    keys: Tensor  # [B, H, up to window - 1, E], rotated
-    values: Tensor  # [B, H, up to window - 1, E]
-    steps: int  # steps so far: the position of the next step
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, window: int, past: Past | None = None) -> tuple[Tensor, Past]:
-    """softmax(Q K' / sqrt(E)) V `[B, H, T, E]` over the last `window` steps, and the past for the next segment.
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, window: int, cache: KeyValueCache | None = None
+) -> tuple[Tensor, KeyValueCache]:
+    """softmax(Q K' / sqrt(E)) V `[B, H, T, E]` over the last `window` steps, those of `cache` too; and the cache after.
 
     Causal scaled dot-product attention (Vaswani et al. 2017, arXiv 1706.03762); all inputs are `[B, H, T, E]`.
     """
-    steps = query.shape[2]
-    if past is not None:
-        key, value = torch.cat([past.keys, key], 2), torch.cat([past.values, value], 2)  # [B, H, past + T, E]
+    steps, seen = query.shape[2], query.shape[2]
+    if cache is not None:
+        keys, values = cache.in_order()
+        key = torch.cat([keys.to(key.dtype), key], 2)  # [B, H, C' + T, E]
+        value = torch.cat([values.to(value.dtype), value], 2)
+        seen += cache.longest
     if key.shape[2] == steps <= window:
         y = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
     else:
         y = torch.cat(_blocks(query, key, value, window), 2)  # [B, H, T, E]
-    kept = slice(max(0, key.shape[2] - window + 1), None)
-    before = 0 if past is None else past.steps
-    return y, Past(key[:, :, kept].detach(), value[:, :, kept].detach(), before + steps)
+    return y, filled_cache(key.detach(), value.detach(), window, seen)
 
 
 def _blocks(query: Tensor, key: Tensor, value: Tensor, window: int) -> list[Tensor]:
@@ -164,12 +167,12 @@ class Attention(nn.Module):
         self.frequency: Tensor
         self.register_buffer("frequency", frequency, persistent=False)  # [E / 2]
 
-    def forward(self, x: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
-        """Outputs `[B, T, D]`: each step of `x` [B, T, D] reads itself and earlier steps of its window and `past`."""
-        before = 0 if past is None else past.steps
+    def forward(self, x: Tensor, cache: KeyValueCache | None = None) -> tuple[Tensor, KeyValueCache]:
+        """Outputs `[B, T, D]`: each step of `x` [B, T, D] reads itself and earlier steps of its window and `cache`."""
+        before = 0 if cache is None else cache.longest
         query, key, value = self._project(x, torch.arange(before, before + x.shape[1], device=x.device))
-        y, past = attend(query, key, value, self.window, past)
-        return self.output(merge_heads(y)), past
+        y, after = attend(query, key, value, self.window, cache)
+        return self.output(merge_heads(y)), after
 
     def step(self, x: Tensor, cache: KeyValueCache) -> Tensor:
         """Output `[B, D]` of one more step `[B, D]` of every trial; earlier steps are read from the cache."""
@@ -212,3 +215,12 @@ def empty_cache(num_trials: int, heads: int, window: int, weight: Tensor) -> Key
     keys = weight.new_zeros(num_trials, heads, min(SMALLEST_CACHE, window), len(weight) // heads)
     lengths = torch.zeros(num_trials, dtype=torch.int64, device=weight.device)
     return KeyValueCache(keys, torch.zeros_like(keys), lengths, 0, 0)
+
+
+def filled_cache(key: Tensor, value: Tensor, window: int, seen: int) -> KeyValueCache:
+    """A cache of the last of `seen` steps, given by keys and values `[B, H, C, E]` in order; at most `window` stay."""
+    key, value = key[:, :, -window:], value[:, :, -window:]
+    if seen > window:  # a ring: each step in its slot
+        key, value = key.roll(seen % window, 2), value.roll(seen % window, 2)
+    lengths = torch.full((len(key),), seen, device=key.device)
+    return KeyValueCache(key, value, lengths, seen, seen)

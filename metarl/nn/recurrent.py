@@ -1,15 +1,17 @@
 """Recurrent memories."""
 
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
 
 from metarl.nn.memory import Memory
 
+Hidden = tuple[Tensor, ...]  # [layers, B, D] each: of a GRU its output, of an LSTM its output and its cell
+
 
 @final
-class RecurrentMemory(Memory):
+class RecurrentMemory(Memory[Hidden]):
     """A gated recurrent network: GRU (Cho et al. 2014, arXiv 1406.1078) or LSTM (Hochreiter and Schmidhuber 1997)."""
 
     def __init__(self, cell: Literal["gru", "lstm"], width: int, layers: int) -> None:
@@ -23,18 +25,18 @@ class RecurrentMemory(Memory):
             else:
                 nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor, past: Any = None) -> tuple[Tensor, Any]:
-        y, state = self.network(x, past)
-        # `state` is [layers, B, D] for a GRU, two of these for an LSTM
-        return y, tuple(part.detach() for part in state) if isinstance(state, tuple) else state.detach()
+    def forward(self, x: Tensor, state: Hidden | None = None) -> tuple[Tensor, Hidden]:
+        single = isinstance(self.network, nn.GRU)  # whose state is a tensor, not a tuple
+        y, after = self.network(x, state[0] if single and state is not None else state)
+        return y, tuple(part.detach() for part in ((after,) if single else after))
 
-    def initial_state(self, num_trials: int) -> tuple[Tensor, ...]:
+    def initial_state(self, num_trials: int) -> Hidden:
         zeros = self.network.weight_hh_l0.new_zeros(self.network.num_layers, num_trials, self.network.hidden_size)
         return (zeros, zeros) if isinstance(self.network, nn.LSTM) else (zeros,)
 
-    def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        y, after = self.network(x[:, None], state if isinstance(self.network, nn.LSTM) else state[0])
-        return y[:, 0], after if isinstance(self.network, nn.LSTM) else (after,)
+    def step(self, x: Tensor, state: Hidden) -> tuple[Tensor, Hidden]:
+        y, after = self(x[:, None], state)
+        return y[:, 0], after
 
-    def reset(self, state: tuple[Tensor, ...], mask: Tensor) -> tuple[Tensor, ...]:
+    def reset(self, state: Hidden, mask: Tensor) -> Hidden:
         return tuple(torch.where(mask[:, None], 0.0, part) for part in state)

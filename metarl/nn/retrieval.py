@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from metarl.nn.attention import (
     KeyValueCache,
-    Past,
     attend,
     attend_cached,
     attention_weights,
@@ -47,10 +46,12 @@ class Retrieval(nn.Module):
         self.value = linear(width, width)
         self.output = linear(width, width)
 
-    def forward(self, token: Tensor, context: Context, past: Past | None = None) -> tuple[Tensor, Past]:
-        """Tokens `[B, T, D]` plus what each retrieves, and the past for the next segment."""
-        y, past = attend(*self._project(token, context), self.window, past)
-        return token + self.output(merge_heads(y)), past
+    def forward(
+        self, token: Tensor, context: Context, cache: KeyValueCache | None = None
+    ) -> tuple[Tensor, KeyValueCache]:
+        """Tokens `[B, T, D]` plus what each retrieves, and the cache for the next segment."""
+        y, after = attend(*self._project(token, context), self.window, cache)
+        return token + self.output(merge_heads(y)), after
 
     def step(self, token: Tensor, context: Context, cache: KeyValueCache) -> Tensor:
         """The token `[B, D]` of one more step of every trial plus what it retrieves; the cache keeps the step."""

@@ -6,7 +6,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from metarl.nn.attention import Attention, KeyValueCache, Past
+from metarl.nn.attention import Attention, KeyValueCache
 from metarl.nn.layers import linear
 from metarl.nn.memory import Memory
 
@@ -24,10 +24,10 @@ class Block(nn.Module):
         for branch in (self.attention.output, self.feedforward[2]):
             branch.weight.data.mul_((2 * layers) ** -0.5)  # type: ignore[operator]
 
-    def forward(self, x: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
-        y, past = self.attention(self.attention_norm(x), past)
+    def forward(self, x: Tensor, cache: KeyValueCache | None = None) -> tuple[Tensor, KeyValueCache]:
+        y, after = self.attention(self.attention_norm(x), cache)
         x = x + y
-        return x + self.feedforward(self.feedforward_norm(x)), past
+        return x + self.feedforward(self.feedforward_norm(x)), after
 
     def step(self, x: Tensor, cache: KeyValueCache) -> Tensor:
         x = x + self.attention.step(self.attention_norm(x), cache)
@@ -35,19 +35,22 @@ class Block(nn.Module):
 
 
 @final
-class TransformerMemory(Memory):
-    """A causal Transformer. Each of its layers reads the last `window` steps of the layer below."""
+class TransformerMemory(Memory[list[KeyValueCache]]):
+    """A causal Transformer. Each of its layers reads the last `window` steps of the layer below.
+
+    `forward` raises ValueError if the trials of the given state have not all seen the same number of steps.
+    """
 
     def __init__(self, width: int, layers: int, heads: int, window: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(Block(width, heads, window, layers) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, past: list[Past] | None = None) -> tuple[Tensor, list[Past]]:
+    def forward(self, x: Tensor, state: list[KeyValueCache] | None = None) -> tuple[Tensor, list[KeyValueCache]]:
         layers = self._layers()
         following = []
-        for block, layer_past in zip(layers, past or itertools.repeat(None, len(layers)), strict=True):
-            x, after = block(x, layer_past)
+        for block, cache in zip(layers, state or itertools.repeat(None, len(layers)), strict=True):
+            x, after = block(x, cache)
             following.append(after)
         return self.norm(x), following
 

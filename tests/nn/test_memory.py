@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from metarl.nn.transformer import TransformerMemory
 STEPS, WIDTH = 17, 16
 
 
-def made(kind: str, device: str) -> Memory:
+def made(kind: str, device: str) -> Memory[Any]:
     with seeding.initialising(0):
         if kind in ("gru", "lstm"):
             return RecurrentMemory(kind, WIDTH, 2).to(device)  # type: ignore[arg-type]
@@ -37,13 +39,36 @@ def test_steps_equal_whole_trials_with_staggered_resets(kind: str, device: str) 
 @pytest.mark.parametrize("kind", ["gru", "lstm", "transformer", "window"])
 def test_segments_equal_whole_trials_and_stop_gradients(kind: str, device: str) -> None:
     memory, x = made(kind, device), trials(device).requires_grad_()
-    first, past = memory(x[:, :6])
-    second, past = memory(x[:, 6:13], past)
-    third, _ = memory(x[:, 13:], past)
+    first, state = memory(x[:, :6])
+    second, state = memory(x[:, 6:13], state)
+    third, _ = memory(x[:, 13:], state)
     torch.testing.assert_close(torch.cat([first, second, third], 1), memory(x)[0], rtol=1e-4, atol=1e-5)
     (gradient,) = torch.autograd.grad(third.sum(), x)
     assert not gradient[:, :13].any()
     assert gradient[:, 13:].any()
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm", "transformer", "window"])
+@torch.no_grad()
+def test_segments_and_steps_go_on_from_each_other(kind: str, device: str) -> None:
+    """There is one state: from the first, some steps at once, some one by one, the rest at once."""
+    memory, x = made(kind, device), trials(device)
+    start, state = memory(x[:, :6], memory.initial_state(len(x)))
+    middle = []
+    for t in range(6, 10):
+        y, state = memory.step(x[:, t], state)
+        middle.append(y)
+    rest, _ = memory(x[:, 10:], state)
+    parts = torch.cat([start, torch.stack(middle, 1), rest], 1)
+    torch.testing.assert_close(parts, memory(x)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_segments_of_trials_that_are_not_in_step_are_refused(device: str) -> None:
+    memory, x = made("transformer", device), trials(device)
+    _, state = memory(x[:, :6])
+    state = memory.reset(state, torch.arange(len(x), device=device) == 1)
+    with pytest.raises(ValueError, match="only if all trials have seen the same number of steps"):
+        memory(x[:, 6:], state)
 
 
 def test_attention_weights_cover_every_layer_and_head(device: str) -> None:

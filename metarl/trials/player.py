@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple, final
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor
@@ -87,7 +88,10 @@ class _Check:
         self._first_task = first_task
         space = env.single_action_space
         self._integers = not isinstance(space, spaces.Box)  # engines clip the actions of a Box
-        self._bounds = [torch.as_tensor(bound, device=env.device) for bound in bounds_of(space)]
+        self._bounds: list[Any] = [  # numbers stay on the host: nothing needs to be copied for them
+            torch.as_tensor(bound, device=env.device) if self._integers and isinstance(bound, np.ndarray) else bound
+            for bound in bounds_of(space)
+        ]
         self._notes: list[tuple[str, Tensor, Tensor, int]] = []  # what, where [B], episode [B] and step
 
     def action(self, action: Tensor, episode: Tensor, step: int) -> Tensor:

@@ -21,7 +21,9 @@ from metarl.training.agent import Agent
 GRID = metarl.make("grid-navigation")
 AGENTS: dict[str, Callable[[str], Agent]] = {
     "rl2": lambda device: RL2(
-        GRID, RL2Options(memory="gru", width=8, batch_steps=60, num_minibatches=1), device=device
+        GRID,
+        RL2Options(memory="gru", width=8, batch_steps=60, num_minibatches=1, n_epochs=1, critic_epochs=1),
+        device=device,
     ),
     "maml": lambda device: MAML(GRID, MAMLOptions(width=8, meta_batch_size=2, rollouts_per_task=1), device=device),
     "fine-tuning": lambda device: FineTuning(

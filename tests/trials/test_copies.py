@@ -31,6 +31,7 @@ def rl2(far: str, memory: Memory = "gru", family: str = "bernoulli-bandit", **op
         "batch_steps": 40,
         "num_minibatches": 2,
         "n_epochs": 1,
+        "critic_epochs": 1,
     }
     return RL2(metarl.make(family), RL2Options(memory=memory, **{**small, **options}), device=far)
 

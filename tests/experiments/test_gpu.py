@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import re
 import math
 import re
 import sys

@@ -36,7 +36,7 @@ format: $(INSTALLED) ## put the code into its format and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-quick: $(INSTALLED) ## format, lint and the light tests, in less than a minute
+quick: $(INSTALLED) ## format, lint and the light tests, in about a minute
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(TEST) -m "not slow" --durations=5

@@ -1,6 +1,8 @@
 """A file is the old one or the new one, whole, at every moment; and once written it is on the disk."""
 
+import errno
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from metarl.files import replacement, write_atomically
+from metarl.files import leftovers, replacement, write_atomically
 from metarl.training.checkpoints import load_checkpoint, save_checkpoint
 
 OLD, NEW = torch.zeros(1000), torch.ones(2000)
@@ -89,3 +91,54 @@ def test_whatever_stops_the_writer_leaves_the_old_file(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert path.read_text() == "old"
     assert list(path.parent.iterdir()) == [path]
+
+
+@WRITERS
+@pytest.mark.parametrize("umask", [0o077, 0o027, 0o022, 0o002])
+def test_the_umask_says_who_may_read(writer: Callable[..., None], umask: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        writer(tmp_path / "file", OLD)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+@WRITERS
+def test_a_link_stays_a_link(writer: Callable[..., None], tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "file")
+    writer(tmp_path / "link", OLD)
+    writer(tmp_path / "link", NEW)
+    writer(tmp_path / "expected", NEW)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "elsewhere" / "file").read_bytes() == (tmp_path / "expected").read_bytes()
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    ready, go_on = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        with replacement(tmp_path / "file") as file:
+            file.write_text("ha")
+            os.write(ready[1], b".")
+            os.read(go_on[0], 1)  # killed here
+        os._exit(1)
+    os.read(ready[0], 1)
+    write_atomically(tmp_path / "other", "whole")
+    write_atomically(tmp_path / "file", "whole")
+    assert len(leftovers(tmp_path)) == 1  # its writer still lives
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    write_atomically(tmp_path / "other", "whole")
+    assert len(leftovers(tmp_path)) == 1  # not of this file
+    write_atomically(tmp_path / "file", "whole")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "other"]
+
+
+def test_an_error_of_the_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*report\.html'"):
+        write_atomically(tmp_path / "report.html", "text")

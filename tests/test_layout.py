@@ -10,7 +10,18 @@ FILES = source_files()
 ARROWS = {name: imports(path, FILES) - {name} for name, path in FILES.items()}
 
 # the ground: one idea a file, no room
-GROUND = {"seeding", "files", "imports", "devices", "spaces", "priors", "distributed", "cuda_graphs", "finite"}
+GROUND = {
+    "seeding",
+    "files",
+    "imports",
+    "devices",
+    "spaces",
+    "priors",
+    "distributed",
+    "cuda_graphs",
+    "finite",
+    "terminal",
+}
 ROOMS: dict[str, set[str]] = {  # room -> rooms it may import, beside its own files; lowest first
     **{name: set() for name in GROUND},
     "devices": {"distributed"},

@@ -128,6 +128,8 @@ class RL2(Agent):
 
     def load_state(self, state: Mapping[str, Tensor], source: str) -> None:
         check_tensors(source, state, self.state())
+        if state["episode_steps"] < 1:
+            raise ValueError(f"{source}: episode_steps must be at least 1, got {state['episode_steps']:g}")
         unpack(state, actor=self.actor, critic=self.critic)
         self._episode_steps = state["episode_steps"].item()
         load_adam_state(self.optimiser, state)

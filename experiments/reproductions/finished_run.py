@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import torch
 
-from metarl.runs.folder import Run, RunConfig
+from metarl.runs.folder import CONFIG, Run, RunConfig
 from metarl.runs.training_loop import train
 from metarl.training.agent import Agent
 
@@ -17,12 +17,11 @@ def finished_run(folder: Path, config: RunConfig, kind: type[A], device: str) ->
 
     New, going on where it stopped, or trained before; SystemExit that says so if it is stopped.
     """
-    run = Run.resume(folder, config) if folder.exists() else Run.create(folder, config)
+    run = Run.resume(folder, config) if (folder / CONFIG).exists() else Run.create(folder, config)
     distribution = config.make_distribution(trust=True)
+    agent = kind(distribution, kind.Options(**config.options), seed=config.seed, device=device)
     if run.checkpoint.exists():
-        agent = kind.load(run.checkpoint, device, distribution)
-    else:
-        agent = kind(distribution, kind.Options(**config.options), seed=config.seed, device=device)
+        agent.resume(run.checkpoint)
     print(
         f"{folder.name}: {config.total_timesteps:,} steps on {agent.device}, {torch.get_num_threads()} threads",
         flush=True,

@@ -9,6 +9,7 @@ from metarl import registry
 from metarl.cli.train import parse_options, search_here, summary
 from metarl.imports import import_attribute
 from metarl.registry import Kind, Plugin, plugins
+from metarl.terminal import say
 
 if TYPE_CHECKING:
     from metarl.runs.folder import Run
@@ -106,9 +107,9 @@ def evaluate(
     episodes = agent.trial_episodes if num_episodes is None and distribution is None else num_episodes
     test = MetaTest(family.split(split), num_tasks, episodes, seed, device, chosen)
     results = [test.play(test.agent(agent), run.config.agent), *([] if no_baselines else test.references())]
-    print(adaptation_table(results))
+    say(adaptation_table(results))
     folder = run.path if distribution is None else run.path / family.name
-    print("report:", write_results(folder, run, test, agent, results))
+    say(f"report: {write_results(folder, run, test, agent, results)}")
     return 0
 
 

@@ -10,6 +10,7 @@ import tyro
 from metarl import distributed
 from metarl.cli import commands
 from metarl.cli.train import train_agent
+from metarl.terminal import complain, leave_stdout
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "list": commands.list_names,
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments)))
     except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        leave_stdout()
         sys.exit(1)
     except USER_ERRORS as error:
         if os.environ.get("METARL_TRACEBACK"):
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         code, reason = 130, "interrupted"
     if distributed.first_to_fail():  # here the error is gone, and with it an open progress bar
-        print(f"metarl: {reason}", file=sys.stderr)
+        complain(f"metarl: {reason}")
     sys.exit(code)
 
 

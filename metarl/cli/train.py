@@ -17,6 +17,7 @@ import tyro
 from metarl import distributed
 from metarl.imports import installation
 from metarl.registry import name_of, plain_options, registered, resolve
+from metarl.terminal import say
 from metarl.training.options import refuse_former_names
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def _parse(name: str, agent_class: "type[Agent]", arguments: Sequence[str]) -> L
 def _start(name: str, agent_class: "type[Agent]", launch: Launch) -> "tuple[Run, Agent]":
     """The run and its agent, new or where it stopped; nothing is written before every setting has proved valid."""
     from metarl.runs.folder import Run, RunConfig
+    from metarl.training.description import ranges
 
     if launch.total_timesteps < 1:
         raise ValueError(f"--total-timesteps must be at least 1, got {launch.total_timesteps}")
@@ -137,7 +139,7 @@ def _start(name: str, agent_class: "type[Agent]", launch: Launch) -> "tuple[Run,
     folder = launch.run_dir or Path("runs") / folder_name(config, asdict(agent_class.Options()))
     distribution = config.make_distribution(trust=True)  # the command names it
     agent = agent_class(distribution, launch.agent, seed=launch.seed, device=launch.device)
-    config = dataclasses.replace(config, teaching=asdict(agent.teaching))
+    config = dataclasses.replace(config, teaching=asdict(agent.teaching), ranges=ranges(distribution))
     agent.check_processes()
     if distributed.rank() > 0:
         return Run(folder, config), agent  # the first process alone reads and writes there, and tells it what to know
@@ -145,33 +147,37 @@ def _start(name: str, agent_class: "type[Agent]", launch: Launch) -> "tuple[Run,
         return Run.create(folder, config), agent
     run = Run.resume(folder, config)
     if run.checkpoint.exists():
-        agent = agent_class.load(run.checkpoint, device=launch.device, distribution=distribution)
+        agent.resume(run.checkpoint)
     return run, agent
 
 
 def _train(run: "Run", agent: "Agent", launch: Launch, again: str) -> int:
     """Train and say how it went; `again` is the command that goes on."""
+    import torch
+
     from metarl.runs.training_loop import train
     from metarl.training.logs import has_tensorboard
 
-    say = print if distributed.rank() == 0 else _silent
+    tell = say if distributed.rank() == 0 else _silent
     alone = distributed.size() == 1
     place = f"{agent.device}" if alone else f"{agent.device} in {distributed.size()} processes"
-    say(
+    tell(
         f"{run.config.agent} on {agent.distribution.name}: {launch.total_timesteps:,} steps on {place}, into {run.path}"
     )
-    say(f"learns from {agent.teaching}")
+    tell(f"learns from {agent.teaching}")
     if agent.num_timesteps:
-        say(f"going on at step {agent.num_timesteps:,}")
+        tell(f"going on at step {agent.num_timesteps:,}")
+    if run.config.threads not in (0, torch.get_num_threads()):
+        tell(f"started with {run.config.threads} threads of torch, now {torch.get_num_threads()}: the last bits differ")
     if not has_tensorboard():
-        say(f"curves go to progress.csv only: {installation('tensorboard')} adds TensorBoard")
+        tell(f"curves go to progress.csv only: {installation('tensorboard')} adds TensorBoard")
     stopped_by = train(run, agent, seconds_between_checkpoints=launch.save_every)
     if stopped_by is None:
         foreign = not registered(run.config.agent, "agent") or not registered(run.config.distribution, "distribution")
         command = f"metarl evaluate {shlex.quote(str(run.path))}{' --trust' if foreign else ''}"
-        say(f"complete at step {agent.num_timesteps:,}; next: {command}")
+        tell(f"complete at step {agent.num_timesteps:,}; next: {command}")
         return 0
-    say(f"saved at step {agent.num_timesteps:,}; go on with: {'' if alone else 'the same torchrun -m '}{again}")
+    tell(f"saved at step {agent.num_timesteps:,}; go on with: {'' if alone else 'the same torchrun -m '}{again}")
     return 128 + stopped_by
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from metarl import seeding
 from metarl.devices import out_of_memory_says
@@ -16,6 +15,7 @@ from metarl.evaluation.results import Evaluation
 from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy
+from metarl.terminal import progress
 from metarl.trials.player import TrialStep, play, trial_length
 
 MOST_TASK_VALUES = 1_000_000  # a result keeps at most so many task parameters; they can be drawn again
@@ -52,7 +52,7 @@ def evaluate(
     tally = _Tally.zeros(num_tasks, episodes, episodes * distribution.horizon, policy.device)
     env = distribution.vector_env(policy.num_tasks, policy.device)
     steps = -(-num_tasks // policy.num_tasks) * episodes * distribution.horizon
-    bar = tqdm(total=steps, unit="step", disable=not progress_bar)
+    bar = progress(total=steps, unit="step", disable=not progress_bar)
     try:
         for batch, first in enumerate(range(0, num_tasks, policy.num_tasks)):
             slots = torch.arange(first, first + policy.num_tasks)

@@ -152,7 +152,7 @@ class Evaluation:
                 fields[name] = None if fields[name] is None else np.asarray(fields[name], dtype)
             fields["optimal"] = _optimal(fields["optimal"])
             return Evaluation(**fields)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"not an evaluation written by metarl: {error}") from error
 
     def save(self, path: str | Path) -> None:

@@ -22,10 +22,11 @@ from typing import Any, final
 import torch
 from stable_baselines3.common.logger import Logger, make_output_format
 
-from metarl.files import write_atomically
+from metarl.files import leftovers, write_atomically
 from metarl.registry import build, plain_options
 from metarl.tasks.distribution import TaskDistribution
 from metarl.training.agent import Agent
+from metarl.training.description import flattened, read_field
 from metarl.training.logs import STEPS, has_tensorboard, numeric_rows, progress_files
 
 CONFIG = "config.json"
@@ -68,6 +69,23 @@ class RunConfig:
     """Versions of Python and the libraries at the start."""
     processes: int = 1
     """Processes that train together, each with random streams of its own."""
+    ranges: Mapping[str, Any] = field(default_factory=dict)
+    """What the distribution draws its tasks from, as in `metarl.training.description.ranges`; empty: not recorded."""
+    threads: int = field(default_factory=torch.get_num_threads)
+    """Threads of torch at the start, on which the last bits of a sum depend; 0: not recorded."""
+
+    @classmethod
+    def from_json(cls, values: Any, source: str) -> "RunConfig":
+        """The inverse of `to_json`. Raises ValueError, naming `source` and the field, for what no run has written."""
+        if not isinstance(values, dict):
+            raise ValueError(f"{source} is damaged: it must hold names with values, got {values!r:.60}")
+        for name, kind in KEPT.items():
+            if name in REQUIRED or name in values:
+                read_field(values, name, kind, source)
+        try:
+            return cls(**{"threads": 0, **values})
+        except TypeError as error:
+            raise ValueError(f"{source} is damaged: {error}") from error
 
     def make_distribution(self, trust: bool = False) -> TaskDistribution:
         """The task distribution that the run trains on.
@@ -84,16 +102,29 @@ class RunConfig:
 
     def setting(self) -> dict[str, Any]:
         """All that was asked for but the seed, nested names joined by dots: equal for two seeds of one setting."""
-        left_out = ("seed", "teaching", "versions")
-        return {name: v for name, v in _flat(self.to_json()).items() if name.partition(".")[0] not in left_out}
+        left_out = ("seed", "teaching", "versions", "ranges", "threads")
+        return {name: v for name, v in flattened(self.to_json()).items() if name.partition(".")[0] not in left_out}
 
     def differences(self, other: "RunConfig") -> list[str]:
         """What makes `other` another run, one entry each; more steps and newer versions do not."""
         mine, theirs = {**self.setting(), "seed": self.seed}, {**other.setting(), "seed": other.seed}
-        if self.teaching and other.teaching:
-            mine, theirs = mine | _flat(self.teaching, "teaching."), theirs | _flat(other.teaching, "teaching.")
+        for name in ("teaching", "ranges"):  # of runs that recorded them
+            if getattr(self, name) and getattr(other, name):
+                mine |= flattened(getattr(self, name), f"{name}.")
+                theirs |= flattened(getattr(other, name), f"{name}.")
         names = [name for name in mine | theirs if name != "total_timesteps" and mine.get(name) != theirs.get(name)]
         return [f"{name} {mine.get(name)!r}, not {theirs.get(name)!r}" for name in names]
+
+
+REQUIRED = {
+    "agent": str,
+    "distribution": str,
+    "distribution_options": dict,
+    "seed": int,
+    "total_timesteps": int,
+    "options": dict,
+}
+KEPT = {**REQUIRED, "teaching": dict, "versions": dict, "processes": int, "ranges": dict, "threads": int}
 
 
 @final
@@ -118,7 +149,7 @@ class Run:
         folder = Path(path)
         if (folder / CONFIG).exists():
             raise ValueError(f"{folder} already holds a run: go on with --resume, or choose another --run-dir")
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and set(folder.iterdir()) - set(leftovers(folder)):  # of one killed before its config
             raise ValueError(f"{folder} is not empty and not a run: choose another --run-dir")
         folder.mkdir(parents=True, exist_ok=True)
         run = cls(folder, config)
@@ -132,13 +163,16 @@ class Run:
         if not file.is_file():
             raise ValueError(f"{path} is not a run folder: it has no {CONFIG}")
         try:
-            return cls(path, RunConfig(**json.loads(file.read_text(encoding="utf-8"))))
-        except (json.JSONDecodeError, TypeError) as error:
+            values = json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{file} is damaged: {error}") from error
+        return cls(path, RunConfig.from_json(values, str(file)))
 
     @classmethod
     def resume(cls, path: str | Path, config: RunConfig) -> "Run":
         """The run in a folder, to go on to `config.total_timesteps`; ValueError if `config` is that of another run."""
+        if not (Path(path) / CONFIG).is_file():
+            raise ValueError(f"{path} is not a run folder: it has no {CONFIG}; a new run starts without --resume")
         run = cls.open(path)
         if differences := run.config.differences(config):
             raise ValueError(
@@ -179,7 +213,7 @@ class Run:
 
     def training_seconds(self) -> float:
         """Time spent training, over all the sessions of the run: each counts from zero."""
-        elapsed = [row["time/time_elapsed"] for row in self.log()]
+        elapsed = [row["time/time_elapsed"] for row in self.log() if "time/time_elapsed" in row]
         return sum(before for before, after in pairwise([*elapsed, 0.0]) if after < before)
 
     def _write_config(self) -> None:
@@ -214,11 +248,3 @@ def load(
     if not run.checkpoint.exists():
         raise ValueError(f"{path} has no checkpoint yet: train it further with --resume")
     return Agent.load(run.checkpoint, device, distribution or run.config.make_distribution(trust), trust)
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, keys joined by dots."""
-    leaves: dict[str, Any] = {}
-    for name, value in tree.items():
-        leaves |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return leaves

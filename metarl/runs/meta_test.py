@@ -4,8 +4,6 @@ import inspect
 from dataclasses import dataclass
 from typing import Any, final
 
-from tqdm import tqdm
-
 from metarl.devices import resolve_device
 from metarl.evaluation.evaluator import evaluate
 from metarl.evaluation.results import Evaluation
@@ -13,6 +11,7 @@ from metarl.imports import import_attribute
 from metarl.registry import applicable, find, learners
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.policies import AdaptivePolicy
+from metarl.terminal import progress
 from metarl.training.agent import Agent
 
 SLOTS = 1000  # tasks that a policy lives through side by side
@@ -75,5 +74,5 @@ class MetaTest:
 
     def references(self) -> list[Evaluation]:
         """Every classical baseline that knows the kind of task."""
-        names = tqdm(applicable(self.distribution), "references", leave=False)
+        names = progress(applicable(self.distribution), "references", leave=False)
         return [self.play(self.learner(name), name, progress_bar=False) for name in names]

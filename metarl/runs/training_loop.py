@@ -18,6 +18,8 @@ from metarl.runs.folder import Run
 if TYPE_CHECKING:
     from metarl.training.agent import Agent
 
+CLOSING_S = 10.0  # how long the log may take to close
+
 
 def train(
     run: Run,
@@ -30,27 +32,49 @@ def train(
     """Train `agent` to the end of its run, with logs and checkpoints in the run folder.
 
     Returns None when the run is complete, else the signal that stopped it; both times everything is saved.
-    Whatever is raised, a second Ctrl-C included, the last checkpoint stays whole.
+    Whatever is raised, a second Ctrl-C included, the last checkpoint stays whole. The log is closed in any case, and a
+    log that cannot be closed is left after some seconds.
     Of several processes the first alone logs, saves and calls `callback`; a signal to any of them stops all.
     """
     first = distributed.rank() == 0
     logger = run.logger(agent.num_timesteps) if first else Logger(None, [])
     agent.set_logger(logger)
-    try:
-        with Interruption() as interruption:
-            keeper = Checkpointing(run.checkpoint, interruption, seconds_between_checkpoints)
-            callbacks = [keeper] if callback is None or not first else [callback, keeper]
+    with Interruption() as interruption:
+        keeper = Checkpointing(run.checkpoint, interruption, seconds_between_checkpoints)
+        callbacks = [keeper] if callback is None or not first else [callback, keeper]
+        try:
             with contextlib.suppress(_Stop):
                 agent.learn(run.config.total_timesteps, callback=callbacks, progress_bar=progress_bar and first)
             keeper.save()
-    finally:
-        logger.close()
-    return interruption.signal
+            return interruption.signal
+        finally:
+            interruption.hold()
+            _close(logger)
+
+
+def _close(logger: Logger) -> None:
+    """Close the log, or leave it: an interrupt in the middle of a row may have made TensorBoard wait for ever."""
+    errors: list[Exception] = []
+
+    def close() -> None:
+        try:
+            logger.close()
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=close, daemon=True)
+    thread.start()
+    thread.join(CLOSING_S)
+    if errors:
+        raise errors[0]
 
 
 @final
 class Interruption:
-    """Turns the first Ctrl-C (or SIGTERM) inside the `with` into a wish to stop; the second interrupts at once."""
+    """Turns the first Ctrl-C inside the `with` into a wish to stop; the second interrupts at once.
+
+    So do SIGTERM, the end of the terminal (SIGHUP, unless nohup had it ignored) and Slurm's warning (SIGUSR1).
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -58,7 +82,7 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
-            self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+            self._previous = {number: signal.signal(number, self._note) for number in _signals()}
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -67,14 +91,32 @@ class Interruption:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    def hold(self) -> None:
+        """From here on signals are only noted, so that what follows inside the `with` is done to its end."""
+        for number in self._previous:
+            signal.signal(number, self._keep)
+
+    def _keep(self, number: int, frame: FrameType | None) -> None:
+        self.signal = self.signal or number
+
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.signal = number
+        again, self.signal = self.signal is not None, number
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if number in (signal.SIGINT, signal.SIGTERM):  # a lost terminal is often followed by SIGTERM
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if again:
+            return
         if distributed.size() > 1 and (distributed.rank() > 0 or number == signal.SIGTERM):
             return  # once is enough; and torchrun ends the others by SIGTERM when one has failed
         # print could be interrupted inside itself: a handler may only use the plain system call
-        os.write(2, b"\nstopping after this update and saving; Ctrl-C again stops at once\n")
+        with contextlib.suppress(OSError):  # there may be nobody to read it
+            os.write(2, b"\nstopping after this update and saving; Ctrl-C again stops at once\n")
+
+
+def _signals() -> list[int]:
+    """Those by which a process is asked to end. What is ignored before, as nohup does, stays so."""
+    more = [getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+    return [signal.SIGINT, signal.SIGTERM, *(n for n in more if signal.getsignal(n) is not signal.SIG_IGN)]
 
 
 @final

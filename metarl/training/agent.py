@@ -17,11 +17,20 @@ from typing_extensions import Self
 
 from metarl import distributed, seeding
 from metarl.devices import out_of_memory_says, resolve_device
-from metarl.registry import plain_options, resolve
+from metarl.registry import resolve
 from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
 from metarl.tasks.policies import AdaptivePolicy
 from metarl.training.checkpoints import load_checkpoint, save_checkpoint
-from metarl.training.description import _name, describe_distribution, restore_distribution
+from metarl.training.description import (
+    Description,
+    _name,
+    blamed_on,
+    describe_distribution,
+    differences,
+    ranges,
+    read_description,
+    restore_distribution,
+)
 from metarl.training.options import refuse_former_names
 from metarl.training.progress_bar import StepProgress
 from metarl.training.teaching import Teaching
@@ -160,32 +169,39 @@ class Agent(ABC):
 
         Raises ValueError if the file is damaged, or was saved by another agent or for another distribution.
         """
-        tensors, description = load_checkpoint(path, resolve_device(device))
-        source = None if trust else str(path)
-        name = description["agent"]
-        own = name == _name(cls, "agent") and not inspect.isabstract(cls)
-        agent_class = cls if own else find_agent(name, source)
+        source = str(path)
+        tensors, values = load_checkpoint(path, resolve_device(device))
+        description = read_description(values, source)
+        own = description.agent == _name(cls, "agent") and not inspect.isabstract(cls)
+        agent_class = cls if own else find_agent(description.agent, None if trust else source)
         if not issubclass(agent_class, cls):
             raise ValueError(f"{path} holds a {agent_class.__name__}, not a {cls.__name__}")
-        options = plain_options(description["options"], str(path))
         if distribution is None:
-            distribution = restore_distribution(description["distribution"], str(path), trust)
-        elif distribution.name != description["distribution"]["name"]:
+            distribution = restore_distribution(description.distribution, source, trust)
+        elif distribution.name != description.distribution["name"]:
             raise ValueError(
-                f"{path} was trained on {description['distribution']['name']}, not on {distribution.name}: "
+                f"{path} was trained on {description.distribution['name']}, not on {distribution.name}: "
                 "their observations, actions or tasks differ"
             )
-        refuse_former_names(options, agent_class.Options)
-        try:
-            agent_options = agent_class.Options(**options)
-        except TypeError as error:
-            raise ValueError(f"{path} was saved by a version with other options: {error}") from error
-        agent: Self = agent_class(distribution, agent_options, seed=description["seed"], device=device)
-        agent.load_state(tensors, str(path))
-        agent.updates = description["updates"]
-        agent.num_timesteps = agent._steps_at_update = description["num_timesteps"]
-        agent._processes = description.get("processes", 1)
+        with blamed_on(source):
+            refuse_former_names(description.options, agent_class.Options)
+            options = agent_class.Options(**description.options)
+            agent: Self = agent_class(distribution, options, seed=description.seed, device=device)
+        agent._restore(tensors, description, source)
         return agent
+
+    @final
+    def resume(self, path: str | Path) -> None:
+        """Go on from the checkpoint at `path`, which an agent of the same seed, options and distribution saved.
+
+        Nothing that the file names is imported. Raises ValueError, which lists the differences, if it is that of
+        another run.
+        """
+        tensors, values = load_checkpoint(path, self.device)
+        description = read_description(values, str(path))
+        if different := differences(values, self._settings()):
+            raise ValueError(f"{path} is the checkpoint of another run: {'; '.join(different)}")
+        self._restore(tensors, description, str(path))
 
     @final
     def check_processes(self) -> None:
@@ -212,6 +228,13 @@ class Agent(ABC):
         """None: agents have no such wrapper. Stable-Baselines3's checkpoint callback calls this method."""
         return
 
+    def _restore(self, tensors: Mapping[str, Tensor], description: Description, source: str) -> None:
+        with blamed_on(source):
+            self.load_state(tensors, source)
+        self.updates = description.updates
+        self.num_timesteps = self._steps_at_update = description.num_timesteps
+        self._processes = description.processes
+
     def _stream_seed(self, *names: str | int) -> int:
         """The seed of a random stream of this update; each of several processes has its own."""
         return seeding.stream_seed(self.seed, names[0], self.updates, *names[1:], *distributed.stream_names())
@@ -225,6 +248,7 @@ class Agent(ABC):
             "options": dataclasses.asdict(self.options),
             "teaching": dataclasses.asdict(self.teaching),
             "distribution": describe_distribution(self.distribution),
+            "ranges": ranges(self.distribution),
             "seed": self.seed,
         }
 

@@ -1,18 +1,18 @@
 """Checkpoints: one safetensors file with JSON in its header. It holds data only, no code."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from metarl.files import replacement
+from metarl.files import write_atomically
 
-FORMAT = 2
+FORMAT = 3  # 2 had no checksum
 
 
 def save_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
@@ -21,47 +21,78 @@ def save_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], description
     Raises OSError if the disk is full or the folder cannot be written. An older file at `path` then stays as it was.
     """
     contents = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    metadata = {"metarl": json.dumps({"format": FORMAT, **description})}
-    try:
-        with replacement(path) as file:
-            save_file(contents, file, metadata)
-    except SafetensorError as error:
-        raise OSError(f"{path}: the checkpoint could not be written: {error}") from error
+    said = {"format": FORMAT, **description}
+    text = json.dumps({**said, "sha256": checksum(contents, said)})
+    write_atomically(path, safetensors.torch.save(contents, {"metarl": text}))
 
 
 def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors, on `device`, and description of a checkpoint.
 
-    Raises ValueError if there is no file, or if it is damaged, not a checkpoint of metarl, or of another format.
+    Raises ValueError if there is no file, or if it is damaged, not a checkpoint of metarl, or of another format, and
+    OSError if it cannot be read.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no checkpoint here")
+    content = path.read_bytes()  # not mapped: a file that shrinks while it is read would end the process
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: damaged, or not a checkpoint: {error}") from error
-    if "metarl" not in metadata:
+        tensors, metadata = safetensors.torch.load(content), _metadata(content)
+        description = json.loads(metadata.get("metarl", "null"))
+    except Exception as error:  # a file of random bytes may raise anything
+        raise ValueError(f"{path} is damaged, or not a checkpoint: {error}") from error
+    if not isinstance(description, dict):
         raise ValueError(f"{path}: a safetensors file, but not a metarl checkpoint")
-    description = json.loads(metadata["metarl"])
-    if description.get("format") != FORMAT:
+    if description.get("format") not in (2, FORMAT):
         raise ValueError(f"{path}: checkpoint format {description.get('format')}, this metarl reads format {FORMAT}")
+    known = description.pop("sha256", None)
+    if (description["format"] == FORMAT or known) and known != checksum(tensors, description):
+        raise ValueError(f"{path} is damaged: its contents are not those of its checksum")
     return {name: tensor.to(device) for name, tensor in tensors.items()}, description
 
 
+def checksum(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> str:
+    """SHA-256 of the description as JSON and of names, types, shapes and bytes of the tensors, which are on the CPU.
+
+    It finds damage. It does not prove who wrote the file.
+    """
+    total = hashlib.sha256(json.dumps(description).encode())
+    for name, tensor in sorted(tensors.items()):
+        total.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        total.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
 def check_tensors(path: str | Path, given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Raise ValueError, which lists the differences, unless `given` has the names and shapes of `expected`."""
-    differences = [f"missing {name}" for name in expected if name not in given]
-    differences += [f"unknown {name}" for name in given if name not in expected]
-    differences += [
-        f"{name} is {tuple(given[name].shape)}, expected {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in given and given[name].shape != tensor.shape
-    ]
-    if differences:
-        raise ValueError(f"{path} does not fit this agent: {'; '.join(differences[:8])}")
+    """Raise ValueError, which lists the faults, unless `given` fits `expected` and can be learned from.
+
+    It must have the same names, shapes and types. All numbers must be finite, and Adam's second moments not negative.
+    """
+    faults = [f"missing {name}" for name in expected if name not in given]
+    faults += [f"unknown {name}" for name in given if name not in expected]
+    faults += [fault for name, x in expected.items() if name in given for fault in _faults(name, given[name], x)]
+    if faults:
+        raise ValueError(f"{path} does not fit this agent: {'; '.join(faults[:8])}")
+
+
+def _faults(name: str, given: Tensor, expected: Tensor) -> list[str]:
+    """What is wrong with a tensor, in words; at most one fault."""
+    if given.shape != expected.shape:
+        return [f"{name} is {tuple(given.shape)}, expected {tuple(expected.shape)}"]
+    if given.dtype != expected.dtype:
+        return [f"{name} is {given.dtype}, expected {expected.dtype}"]
+    if given.is_floating_point() and not bool(given.isfinite().all()):
+        return [f"{name} is not finite"]
+    if name.endswith(("exp_avg_sq", ".step")) and bool((given < 0).any()):
+        return [f"{name} is negative"]
+    return []
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """The texts in the header of a safetensors file: eight bytes of length, then JSON."""
+    length = int.from_bytes(content[:8], "little")
+    metadata: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    return metadata
 
 
 def pack(**modules: nn.Module) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 import csv
 import importlib.util
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 Rows = Sequence[Mapping[str, float]]
@@ -41,10 +41,7 @@ def is_metric(name: str) -> bool:
 def read_progress(path: str | Path) -> list[dict[str, float]]:
     """The rows of a progress.csv of Stable-Baselines3's logger. Cells that are not numbers are left out."""
     with open(path, newline="", encoding="utf-8") as file:
-        return [
-            {name: value for name, text in row.items() if (value := _float(text)) is not None}
-            for row in csv.DictReader(file)
-        ]
+        return _numbers(file)
 
 
 def _float(text: str | None) -> float | None:
@@ -66,16 +63,18 @@ def progress_files(folder: Path) -> list[tuple[int, Path]]:
 
 
 def numeric_rows(file: Path) -> list[dict[str, float]]:
-    """The numbers of each row of one progress file. An incomplete last line, left by a crash, is skipped."""
-    text = file.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1].splitlines()
-    rows = ({name: float(value) for name, value in row.items() if _is_number(value)} for row in csv.DictReader(whole))
-    return [row for row in rows if STEPS in row]
+    """The numbers of each row of one progress file. An incomplete last line, left by a crash, is skipped.
 
-
-def _is_number(text: str | None) -> bool:
+    Raises ValueError, naming the file, if it is no table of text.
+    """
     try:
-        float(text or "")
-    except ValueError:
-        return False
-    return True
+        text = file.read_text(encoding="utf-8")
+        return [row for row in _numbers(text[: text.rfind("\n") + 1].splitlines()) if STEPS in row]
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{file} is damaged: {error}") from error
+
+
+def _numbers(lines: Iterable[str]) -> list[dict[str, float]]:
+    """The cells of each row that are numbers, by column; cells beyond the last column have no name."""
+    rows = csv.DictReader(lines, restkey="")
+    return [{name: x for name, cell in row.items() if name and (x := _float(cell)) is not None} for row in rows]

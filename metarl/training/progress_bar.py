@@ -3,7 +3,8 @@
 from typing import Any, final
 
 from stable_baselines3.common.callbacks import BaseCallback
-from tqdm import tqdm
+
+from metarl.terminal import progress
 
 
 @final
@@ -17,7 +18,7 @@ class StepProgress(BaseCallback):
     def _on_training_start(self) -> None:
         total = self.locals["total_timesteps"]
         # smoothing=0 is the mean speed since the start: a recent speed would leave out the updates between rollouts
-        self._bar = tqdm(total=total, initial=self.model.num_timesteps, unit="step", unit_scale=True, smoothing=0)
+        self._bar = progress(total=total, initial=self.model.num_timesteps, unit="step", unit_scale=True, smoothing=0)
 
     def _on_step(self) -> bool:
         self._bar.update(self.model.num_timesteps - self._bar.n)

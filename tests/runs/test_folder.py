@@ -3,15 +3,21 @@
 import errno
 import importlib.metadata
 import json
+import os
+import re
 import signal
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from fake_agent import FakeAgent, FakeOptions
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 
 import metarl
 from metarl.agents.in_context.options import RL2Options
@@ -63,6 +69,75 @@ def test_opening_what_is_no_run_says_so(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"agent": "rl2"}')
     with pytest.raises(ValueError, match=r"config\.json is damaged"):
         Run.open(tmp_path)
+
+
+WRONG_FIELDS: list[tuple[str, object]] = [
+    ("distribution_options", None),
+    ("options", None),
+    ("options", []),
+    ("seed", "x"),
+    ("seed", True),
+    ("total_timesteps", "x"),
+    ("agent", 3),
+    ("distribution", None),
+    ("teaching", "x"),
+    ("threads", None),
+]
+BROKEN_CONFIGS: dict[str, tuple[str | bytes, str]] = {
+    "no JSON": ("{", "config.json is damaged"),
+    "no text": (b"\xff\xfe{", "config.json is damaged"),
+    "too deep": ("[" * 100_000, "config.json is damaged"),
+    "a list": ("[1]", "config.json is damaged"),
+    **{
+        f"{name} is {value!r}": (
+            json.dumps({**CONFIG.to_json(), name: value}),
+            rf"config.json is damaged: {name} must be .*, got {re.escape(repr(value))}",
+        )
+        for name, value in WRONG_FIELDS
+    },
+    "another field": (json.dumps({**CONFIG.to_json(), "colour": 1}), "config.json is damaged: .*colour"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN_CONFIGS)
+def test_a_damaged_config_is_one_line_that_names_it(what: str, tmp_path: Path) -> None:
+    content, words = BROKEN_CONFIGS[what]
+    (tmp_path / "config.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=words):
+        Run.open(tmp_path)
+
+
+def test_a_folder_whose_writer_was_killed_before_the_config_is_taken(tmp_path: Path) -> None:
+    (tmp_path / ".config.json.0123abcd.part").write_text("{")
+    assert Run.create(tmp_path, CONFIG).config == CONFIG
+    assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_family_that_was_edited_does_not_go_on(tmp_path: Path) -> None:
+    """The name and the options are the same; what it draws from is not."""
+    ranges = {"train.length": "(0.25, 1.5)", "horizon": 500}
+    Run.create(tmp_path, replace(CONFIG, ranges=ranges))
+    with pytest.raises(ValueError, match=r"ranges\.train\.length '\(0.25, 1.5\)', not '\(5, 6\)'"):
+        Run.resume(tmp_path, replace(CONFIG, ranges={**ranges, "train.length": "(5, 6)"}))
+    assert Run.resume(tmp_path, replace(CONFIG, ranges={})).config.ranges == ranges  # a caller that does not say
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe", b"a" * 200_000], ids=["no text", "one long cell"])
+def test_a_damaged_log_is_named(damage: bytes, tmp_path: Path) -> None:
+    run = Run.create(tmp_path, CONFIG)
+    (tmp_path / "progress.csv").write_bytes(damage + b"\n1\n")
+    with pytest.raises(ValueError, match=r"progress\.csv is damaged"):
+        run.log()
+
+
+def test_cells_without_a_column_are_left_out(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, CONFIG)
+    write_rows(run, 0, 100, 200)
+    file = tmp_path / "progress.csv"
+    first, *rows = file.read_text().splitlines()
+    file.write_text("\n".join([first, f"{rows[0]},1,2,3", *rows[1:]]) + "\n")
+    assert [row[STEPS] for row in run.log()] == [100, 200]
+    assert run.training_seconds() == 0  # these rows have no time
 
 
 def test_resuming_with_other_settings_names_them(tmp_path: Path) -> None:
@@ -179,7 +254,7 @@ def test_training_leaves_logs_and_a_checkpoint(tmp_path: Path) -> None:
     assert list(tmp_path.glob("events.out.tfevents*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_ends_the_update_saves_and_resumes_exactly(tmp_path: Path, number: signal.Signals) -> None:
     whole = make_agent()
     train(start(tmp_path / "whole"), whole, progress_bar=False)
@@ -206,6 +281,120 @@ def test_a_second_interrupt_stops_at_once_and_keeps_the_last_checkpoint(tmp_path
     assert FakeAgent.load(run.checkpoint).num_timesteps == 200
 
 
+def test_what_is_ignored_stays_so(tmp_path: Path) -> None:
+    """nohup ignores the end of the terminal, and training goes on."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert train(start(tmp_path), make_agent(), Raise(signal.SIGHUP, 200), progress_bar=False) is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_lost_terminal_and_then_sigterm_still_saves(tmp_path: Path) -> None:
+    class Both(BaseCallback):
+        def _on_step(self) -> bool:
+            if self.model.num_timesteps == 210:
+                signal.raise_signal(signal.SIGHUP)
+                signal.raise_signal(signal.SIGTERM)
+            return True
+
+    run = start(tmp_path)
+    assert train(run, make_agent(), Both(), progress_bar=False) == signal.SIGTERM
+    assert FakeAgent.load(run.checkpoint).num_timesteps == 300
+
+
+def test_a_log_that_cannot_be_closed_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt inside TensorBoard's queue can make its close wait for ever; more interrupts change nothing."""
+    monkeypatch.setattr("metarl.runs.training_loop.CLOSING_S", 0.2)
+    never, close = threading.Event(), Logger.close
+    closed = threading.Event()
+
+    def hanging(logger: Logger) -> None:
+        never.wait()
+        close(logger)
+        closed.set()
+
+    monkeypatch.setattr(Logger, "close", hanging)
+    with pytest.raises(KeyboardInterrupt):
+        train(start(tmp_path), make_agent(), Raise(signal.SIGINT, 200, times=2), progress_bar=False)
+    never.set()
+    closed.wait(10)
+
+
+def test_an_interrupt_while_the_log_closes_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+    close = threading.Thread.join
+
+    def interrupted(thread: threading.Thread, timeout: float | None = None) -> None:
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.raise_signal(number)
+        close(thread, timeout)
+        closed.append(thread)
+
+    monkeypatch.setattr(threading.Thread, "join", interrupted)
+    run = start(tmp_path)
+    assert train(run, make_agent(), progress_bar=False) is None
+    assert closed
+    assert FakeAgent.load(run.checkpoint).num_timesteps == 500
+
+
+class Gone:
+    """A stream whose reader has left."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+    flush = isatty = fileno = lambda self: self.write("")
+
+
+def test_a_lost_terminal_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, stream in enumerate((Gone(), None)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert train(start(tmp_path / str(number)), make_agent(), progress_bar=True) is None
+
+
+def test_a_signal_that_cannot_be_answered_still_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*arguments: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(os, "write", gone)
+    run = start(tmp_path)
+    assert train(run, make_agent(), Raise(signal.SIGTERM, 200), progress_bar=False) == signal.SIGTERM
+    assert FakeAgent.load(run.checkpoint).num_timesteps == 300
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seed": 2}, "seed 2, not 1"),
+        ({"options": FakeOptions(rate=0.1)}, "options.rate 0.1, not 0.5"),
+        ({"distribution": metarl.make("bernoulli-bandit", arms=3, pulls=7)}, "distribution.options.pulls 7, not 10"),
+        ({"distribution": metarl.make("bernoulli-bandit", arms=3).split("test")}, "distribution.split_name 'test'"),
+    ],
+)
+def test_the_checkpoint_of_another_run_is_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    mine: dict[str, Any] = {
+        "distribution": metarl.make("bernoulli-bandit", arms=3),
+        "options": FakeOptions(),
+        "seed": 1,
+    }
+    FakeAgent(**{**mine, **changes}, device="cpu").save(tmp_path / "c")
+    with pytest.raises(ValueError, match=rf"c is the checkpoint of another run: .*{words}"):
+        FakeAgent(**mine, device="cpu").resume(tmp_path / "c")
+
+
+def test_the_checkpoint_of_an_edited_family_is_refused(tmp_path: Path) -> None:
+    def agent(longest: float) -> FakeAgent:
+        return FakeAgent(metarl.from_gym("CartPole-v1", {"length": (0.25, longest)}), device="cpu")
+
+    agent(1.5).save(tmp_path / "c")
+    agent(1.5).resume(tmp_path / "c")
+    with pytest.raises(ValueError, match=r"ranges\.train\.length '\(0.25, 1.5\)', not '\(0.25, 6\)'"):
+        agent(6).resume(tmp_path / "c")
+
+
 def test_handlers_are_as_before_after_training(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     train(start(tmp_path), make_agent(), Raise(signal.SIGINT, 100), progress_bar=False)
@@ -229,10 +418,10 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pyte
     train(run, make_agent(), Raise(signal.SIGINT, 200), progress_bar=False)
 
     def full(*arguments: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("metarl.training.checkpoints.save_file", full)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*checkpoint\.safetensors"):
         train(run, FakeAgent.load(run.checkpoint), progress_bar=False)
     assert FakeAgent.load(run.checkpoint).num_timesteps == 300
     assert not list(tmp_path.glob(".*"))

@@ -9,8 +9,9 @@ from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 from torch import Tensor
 
+from metarl.engines.current_task import CurrentTask
 from metarl.tasks.batch import Tasks
-from metarl.tasks.distribution import Step, TaskDistribution, TaskVectorEnv, as_task
+from metarl.tasks.distribution import Step, TaskDistribution, TaskVectorEnv
 
 
 @final
@@ -105,7 +106,7 @@ class ChangingTasks(TaskDistribution):
         return ChangingVectorEnv(self, num_envs, device)
 
     def env(self, task: Tasks | None = None, render_mode: str | None = None) -> "ChangingEnv":
-        return ChangingEnv(self.base.env(None, render_mode), self, None if task is None else as_task(self, task))
+        return ChangingEnv(self.base.env(None, render_mode), self, task)
 
     def _draw(self, num_tasks: int, generator: torch.Generator) -> dict[str, Tensor]:
         family = self.base.split(self.split_name)
@@ -169,22 +170,18 @@ class ChangingEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         RecordConstructorArgs.__init__(self, _disable_deepcopy=True, distribution=distribution, task=task)
         gymnasium.Wrapper.__init__(self, env)
         self._changing = distribution
-        self.task = task  # None: drawn at every reset that names none
-        self._fixed = task is not None
-        self._generator = torch.Generator()
-        self._episode = -1
+        self._current = CurrentTask(distribution, task)
+
+    @property
+    def task(self) -> Tasks | None:
+        """The current task; None before the first reset if the constructor got none."""
+        return self._current.task
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         options = dict(options or {})
         if seed is not None:
-            self._generator.manual_seed(seed)
-        if options.get("task") is not None:
-            self.task, self._fixed, self._episode = as_task(self._changing, options["task"]), True, -1
-        elif not self._fixed:
-            self.task, self._episode = self._changing.sample(1, self._generator), -1
-        assert self.task is not None
-        self._episode += 1
-        phase = int(self._changing.phase(torch.tensor(self._episode)))
-        part = self._changing.part(self.task, phase)
+            self._current.generator.manual_seed(seed)
+        task = self._current.choose(options)
+        part = self._changing.part(task, int(self._changing.phase(torch.tensor(self._current.episode))))
         options["task"] = {name: x[0].numpy() for name, x in part.parameters.items()}
         return self.env.reset(seed=seed, options=options)

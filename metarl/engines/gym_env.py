@@ -6,13 +6,13 @@ from typing import Any, final
 
 import gymnasium
 import numpy as np
-import torch
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
+from metarl.engines.current_task import CurrentTask
 from metarl.spaces import is_flattened, original_action, plain_space, start_of
 from metarl.tasks.batch import Tasks
-from metarl.tasks.distribution import TaskDistribution, as_task
+from metarl.tasks.distribution import TaskDistribution
 
 Parameters = dict[str, Any]  # of one task: a Python number where the shape is (), else an array
 
@@ -43,22 +43,15 @@ class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self.observation_space = plain_space(env.observation_space, "observation")
         self.action_space = plain_space(env.action_space, "action")
         self._seen = (env.observation_space, env.action_space)
-        self.task = None if task is None else as_task(distribution, task)  # None: drawn at every reset that names none
-        self._fixed = task is not None
-        self._distribution = distribution
+        self._current = CurrentTask(distribution, task)
         self._apply = apply
-        self._generator = torch.Generator()
-        self._generator.seed()
         self._elapsed = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         options = dict(options or {})
         if seed is not None:
-            self._generator.manual_seed(seed)
-        if options.get("task") is not None:
-            self.task, self._fixed = as_task(self._distribution, options["task"]), True
-        elif not self._fixed:
-            self.task = self._distribution.sample(1, self._generator)
+            self._current.generator.manual_seed(seed)
+        self._current.choose(options)
         if self._apply is None:
             options["task"] = self.parameters
         else:
@@ -76,6 +69,11 @@ class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         if not math.isfinite(reward):
             raise ValueError(f"reward {reward} at {self._place()}")
         return self._observation(observation), float(reward), bool(terminated), bool(truncated and not terminated), info
+
+    @property
+    def task(self) -> Tasks | None:
+        """The current task; None before the first reset if the constructor got none."""
+        return self._current.task
 
     @property
     def parameters(self) -> Parameters:

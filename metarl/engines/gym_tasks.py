@@ -18,7 +18,6 @@ from metarl.engines.gym_env import Apply, Parameters, TaskEnv
 from metarl.engines.gym_vector import GymVectorEnv
 from metarl.spaces import plain_space
 from metarl.tasks.batch import Tasks
-from metarl.tasks.distribution import as_task
 from metarl.tasks.prior_tasks import Draw, MakeExpert, PriorTasks, Range
 
 Make = str | Callable[..., "gymnasium.Env[Any, Any]"]
@@ -150,7 +149,7 @@ class GymTasks(PriorTasks):
     def env(self, task: Tasks | None = None, render_mode: str | None = None) -> TaskEnv:
         build = functools.partial(_make, self.make, render_mode, self.max_episode_steps)
         env = build(**_arguments(self._lows))
-        return TaskEnv(env, self, None if task is None else as_task(self, task), self._put(build))
+        return TaskEnv(env, self, task, self._put(build))
 
     def _put(self, build: Callable[..., "gymnasium.Env[Any, Any]"]) -> Apply | None:
         """What puts a task into an environment before a reset; None: the reset's options do."""

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metarl import seeding
+from metarl.engines.current_task import CurrentTask
 from metarl.engines.mujoco_dynamics import MujocoDynamics
 from metarl.engines.mujoco_simulation import Flags, Floats, Rows, simulate
 from metarl.tasks.batch import Tasks
-from metarl.tasks.distribution import Step, TaskVectorEnv, as_task
+from metarl.tasks.distribution import Step, TaskVectorEnv
 
 
 class BatchStep(NamedTuple):
@@ -138,25 +139,20 @@ class MujocoEnv(gymnasium.Env[Any, Any]):
         self.observation_space = family.observation_space
         self.action_space = family.action_space
         self.render_mode = render_mode
-        self.task = None if task is None else as_task(family, task)  # None: drawn at every reset that names none
-        self._fixed = task is not None
-        self._family = family
+        self._current = CurrentTask(family, task)
         self._vector = MujocoVectorEnv(family, 1)
-        self._generator = torch.Generator()
-        self._generator.seed()
         self._renderer: Any = None
+
+    @property
+    def task(self) -> Tasks | None:
+        """The current task; None before the first reset if the constructor got none."""
+        return self._current.task
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         if seed is not None:
-            self._generator.manual_seed(seed)
-        chosen = (options or {}).get("task")
-        if chosen is not None:
-            self.task, self._fixed = as_task(self._family, chosen), True
-        elif not self._fixed:
-            self.task = self._family.sample(1, self._generator)
-        assert self.task is not None
-        self._vector.set_tasks(self.task)
+            self._current.generator.manual_seed(seed)
+        self._vector.set_tasks(self._current.choose(options))
         self._vector.generators = [self.np_random]
         return self._vector.reset()[0][0].numpy(), {}
 

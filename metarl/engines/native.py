@@ -11,8 +11,9 @@ from gymnasium import spaces
 from torch import Tensor
 
 from metarl import seeding
+from metarl.engines.current_task import CurrentTask
 from metarl.tasks.batch import Tasks
-from metarl.tasks.distribution import Step, TaskDistribution, TaskVectorEnv, as_task
+from metarl.tasks.distribution import Step, TaskDistribution, TaskVectorEnv
 
 
 @dataclass(frozen=True)
@@ -121,30 +122,26 @@ class NativeEnv(gymnasium.Env[Any, Any]):
     def __init__(self, dynamics: NativeDistribution, task: Tasks | None = None, render_mode: str | None = None) -> None:
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode is 'rgb_array' or None, got {render_mode!r}")
-        if task is not None and len(task) != 1:
-            raise ValueError(f"one environment takes one task, got {len(task)}")
         self.observation_space = dynamics.observation_space
         self.action_space = dynamics.action_space
         self.render_mode = render_mode
-        self.task = task  # None: drawn at every reset that names none
-        self._fixed = task is not None
+        self._current = CurrentTask(dynamics, task)
         self._dynamics = dynamics
         self._bounds = _action_bounds(dynamics.action_space, torch.device("cpu"))
-        self._generator = seeding.generator(0, "environment")
+        self._generator = self._current.generator  # of tasks and of what happens in them
         self._state: Tensor | None = None
         self._elapsed = 0
+
+    @property
+    def task(self) -> Tasks | None:
+        """The current task; None before the first reset if the constructor got none."""
+        return self._current.task
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         if seed is not None or self._state is None:
             self._generator.manual_seed(int(self.np_random.integers(2**62)))
-        chosen = (options or {}).get("task")
-        if chosen is not None:
-            self.task, self._fixed = as_task(self._dynamics, chosen), True
-        elif not self._fixed:
-            self.task = self._dynamics.sample(1, self._generator)
-        assert self.task is not None
-        self._state = self._dynamics.initial_state(self.task, self._generator)
+        self._state = self._dynamics.initial_state(self._current.choose(options), self._generator)
         self._elapsed = 0
         return self._observation(), {}
 

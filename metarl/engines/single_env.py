@@ -7,8 +7,9 @@ import torch
 from gymnasium.utils import RecordConstructorArgs
 
 from metarl import seeding
+from metarl.engines.current_task import CurrentTask
 from metarl.tasks.batch import Tasks
-from metarl.tasks.distribution import TaskDistribution, as_task
+from metarl.tasks.distribution import TaskDistribution
 
 
 @final
@@ -19,27 +20,22 @@ class SlotEnv(gymnasium.Env[Any, Any], RecordConstructorArgs):
         RecordConstructorArgs.__init__(self, _disable_deepcopy=True, distribution=distribution, task=task)
         self.observation_space = distribution.observation_space
         self.action_space = distribution.action_space
-        self.task = None if task is None else as_task(distribution, task)  # None: drawn at every reset that names none
-        self._fixed = task is not None
-        self._distribution = distribution
+        self._current = CurrentTask(distribution, task)
         self._slot = distribution.vector_env(1)
-        self._generator: torch.Generator | None = None
+        self._begun = False
+
+    @property
+    def task(self) -> Tasks | None:
+        """The current task; None before the first reset if the constructor got none."""
+        return self._current.task
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
-        begins = seed is not None or self._generator is None
-        if begins:
-            seed = int(self.np_random.integers(2**31))
-            self._generator = seeding.generator(seed, "tasks")
-        chosen = (options or {}).get("task")
-        if chosen is not None:
-            self.task, self._fixed = as_task(self._distribution, chosen), True
-        elif not self._fixed:
-            assert self._generator is not None
-            self.task = self._distribution.sample(1, self._generator)
-        assert self.task is not None
-        self._slot.set_tasks(self.task)
-        return self._slot.reset(seed=seed if begins else None)[0][0].numpy()[()], {}
+        if seed is not None or not self._begun:
+            seed, self._begun = int(self.np_random.integers(2**31)), True
+            self._current.generator.manual_seed(seeding.stream_seed(seed, "tasks"))
+        self._slot.set_tasks(self._current.choose(options))
+        return self._slot.reset(seed=seed)[0][0].numpy()[()], {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         batch = torch.as_tensor(action)[None]

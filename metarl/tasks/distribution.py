@@ -277,12 +277,3 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         expected = (self.num_envs, *(self.single_action_space.shape or ()))
         if tuple(actions.shape) != expected:
             raise ValueError(f"actions need shape {expected}, got {tuple(actions.shape)}")
-
-
-def as_task(distribution: TaskDistribution, task: Any) -> Tasks:
-    """A batch of one task, from `Tasks` or from a mapping of parameter values without the leading axis."""
-    if isinstance(task, Tasks):
-        if len(task) != 1:
-            raise ValueError(f"one environment takes one task, got {len(task)}")
-        return task
-    return distribution.tasks(**{name: np.asarray(value)[None] for name, value in dict(task).items()})

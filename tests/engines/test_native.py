@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import metarl
+from metarl.engines.native import NativeEnv
 from metarl.seeding import generator
 
 POINT = metarl.make("point-navigation")
@@ -51,8 +52,9 @@ def test_a_single_environment_draws_a_task_unless_it_is_given_one() -> None:
     goals = []
     for seed in (0, None, None, 0):
         env.reset(seed=seed)
-        task: Any = vars(env)["task"]
-        goals.append(tuple(task["goal"][0].tolist()))
+        assert isinstance(env, NativeEnv)
+        assert env.task is not None
+        goals.append(tuple(env.task["goal"][0].tolist()))
     assert len(set(goals)) == 3
     assert goals[0] == goals[3]
     fixed = POINT.env(POINT.tasks(goal=[[0.25, 0.5]]))

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Literal, final
+from typing import Literal, NamedTuple, final
 
 import torch
 from torch import Tensor
 
-from metarl.adaptation.stacked import Data
 from metarl.agents.gradient.networks import PolicyNetwork
 from metarl.functional.linear_baseline import linear_advantages, normalised_in_tasks, normalised_together
 from metarl.functional.losses import dice, likelihood_ratio, log_likelihood
@@ -15,7 +14,6 @@ from metarl.trials.context import Context, trial_context
 from metarl.trials.trajectories import Trajectories
 
 Estimator = Literal["lvc", "dice", "reinforce"]
-InnerLoss = Callable[[PolicyNetwork, Data], Tensor]
 
 
 @final
@@ -40,47 +38,70 @@ class Rollouts:
         )
 
 
-def lesson(
+@final
+class InnerBatch(NamedTuple):
+    """Data of one inner step: R rollouts in each of N tasks, `[N, R, T, ...]`; inside one task `[R, T, ...]`."""
+
+    observation: Tensor  # the first six are the fields of a Context
+    previous_observation: Tensor
+    previous_action: Tensor
+    previous_reward: Tensor
+    previous_done: Tensor
+    started: Tensor
+    action: Tensor
+    done: Tensor  # true at the last step of an episode
+    valid: Tensor  # which steps count
+    old_log_prob: Tensor  # recorded while sampling
+    advantage: Tensor  # normalised within each task, for the inner step
+    outer_advantage: Tensor  # normalised over all tasks together, for the outer loop
+
+    @property
+    def context(self) -> Context:
+        return Context(*(getattr(self, f.name) for f in fields(Context)))
+
+
+InnerLoss = Callable[[PolicyNetwork, InnerBatch], Tensor]
+
+
+def inner_batch(
     steps: Rollouts,
     num_tasks: int,
     features: Tensor,
-    discount: float,
-    trace: float,
+    gamma: float,
+    gae_lambda: float,
     mean: Callable[[Tensor], Tensor] = torch.mean,
-) -> dict[str, Tensor]:
-    """Data `[N, R, T, ...]` of N tasks for one inner step: context, actions, advantages.
+) -> InnerBatch:
+    """The data of one inner step in `num_tasks` tasks, with advantages over a linear baseline.
 
-    `features` [N * R, T, D] are the observations as the linear baseline reads them. The baseline is fitted in each task
-    anew. `discount` is per step, `trace` is GAE's lambda.
-    `advantage` is normalised within each task; the inner step uses it. `outer_advantage` is normalised over all tasks
-    together; the outer loop uses it. `mean` averages over tasks, those of other processes included.
+    `features` [N * R, T, D] are the observations as the baseline reads them; it is fitted in each task anew. `gamma` is
+    the discount per step. `mean` averages over tasks, those of other processes included.
     """
+
+    def in_tasks(x: Tensor) -> Tensor:
+        return x.view(num_tasks, -1, *x.shape[1:])  # [N * R, T, ...] -> [N, R, T, ...]
+
     context = trial_context(steps.observation, steps.action, steps.reward, steps.done)
-    rows = {
-        "action": steps.action,
-        "old_log_prob": steps.log_prob,
-        "done": steps.done,
-        "valid": steps.valid,
-        **{f.name: getattr(context, f.name) for f in fields(Context)},
-    }
-    data = {name: x.view(num_tasks, -1, *x.shape[1:]) for name, x in rows.items()}
-    seen, reward = (x.view(num_tasks, -1, *x.shape[1:]) for x in (features, steps.reward))
-    advantage = linear_advantages(seen, reward, data["done"], data["valid"], discount, trace)
-    return {
-        **data,
-        "advantage": normalised_in_tasks(advantage, data["valid"]),
-        "outer_advantage": normalised_together(advantage, data["valid"], mean),
-    }
+    done, valid = in_tasks(steps.done), in_tasks(steps.valid)
+    advantage = linear_advantages(in_tasks(features), in_tasks(steps.reward), done, valid, gamma, gae_lambda)
+    return InnerBatch(
+        observation=in_tasks(context.observation),
+        previous_observation=in_tasks(context.previous_observation),
+        previous_action=in_tasks(context.previous_action),
+        previous_reward=in_tasks(context.previous_reward),
+        previous_done=in_tasks(context.previous_done),
+        started=in_tasks(context.started),
+        action=in_tasks(steps.action),
+        done=done,
+        valid=valid,
+        old_log_prob=in_tasks(steps.log_prob),
+        advantage=normalised_in_tasks(advantage, valid),
+        outer_advantage=normalised_together(advantage, valid, mean),
+    )
 
 
-def context_of(data: Data) -> Context:
-    """The context `[..., T]` in the data of an inner step."""
-    return Context(*(data[f.name] for f in fields(Context)))
-
-
-def action_parameters(network: PolicyNetwork, data: Data) -> Tensor:
+def action_parameters(network: PolicyNetwork, batch: InnerBatch) -> Tensor:
     """Parameters `[R, T, P]` of the action head in one task."""
-    return network(context_of(data))  # type: ignore[no-any-return]
+    return network(batch.context)  # type: ignore[no-any-return]
 
 
 def inner_loss(estimator: Estimator) -> InnerLoss:
@@ -89,17 +110,17 @@ def inner_loss(estimator: Estimator) -> InnerLoss:
     All estimators have the same first derivative at the policy that sampled; they differ in the second
     (`metarl.functional.losses`). Raises ValueError if there is no such estimator.
     """
-    losses: dict[str, Callable[[Tensor, Data], Tensor]] = {
-        "lvc": lambda x, data: likelihood_ratio(x, data["old_log_prob"], data["advantage"], data["valid"]),
-        "dice": lambda x, data: dice(x, data["advantage"], data["done"], data["valid"]),
-        "reinforce": lambda x, data: log_likelihood(x, data["advantage"], data["valid"]),
+    losses: dict[str, Callable[[Tensor, InnerBatch], Tensor]] = {
+        "lvc": lambda x, batch: likelihood_ratio(x, batch.old_log_prob, batch.advantage, batch.valid),
+        "dice": lambda x, batch: dice(x, batch.advantage, batch.done, batch.valid),
+        "reinforce": lambda x, batch: log_likelihood(x, batch.advantage, batch.valid),
     }
     if estimator not in losses:
         raise ValueError(f"estimator must be one of {', '.join(losses)}, got {estimator!r}")
     surrogate = losses[estimator]
 
-    def loss(network: PolicyNetwork, data: Data) -> Tensor:
-        return surrogate(network.head.log_prob(action_parameters(network, data), data["action"]), data)
+    def loss(network: PolicyNetwork, batch: InnerBatch) -> Tensor:
+        return surrogate(network.head.log_prob(action_parameters(network, batch), batch.action), batch)
 
     return loss
 

@@ -11,7 +11,7 @@ from metarl.adaptation.inner_loop import Adapted, InnerLoop
 from metarl.adaptation.stacked import select_parameters, tasks_at_once
 from metarl.adaptation.updates import FixedStep, InnerUpdate, LearnedOptimiser, StepPerLayer, StepPerParameter
 from metarl.agents.gradient.inner_objective import Rollouts, action_parameters, first_episodes, inner_loss
-from metarl.agents.gradient.meta_objective import MetaObjective
+from metarl.agents.gradient.meta_objective import CollectedBatch, MetaObjective
 from metarl.agents.gradient.meta_updates import gradient_descent, trust_region
 from metarl.agents.gradient.networks import AttentionPolicy, FeedForward, PolicyNetwork
 from metarl.agents.gradient.options import MAMLOptions
@@ -81,11 +81,11 @@ class MAML(Agent):
         return None
 
     def train_step(self, fraction_done: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
-        rollouts, lessons, adapted = self._collect(on_step)
+        rollouts, batches, adapted = self._collect(on_step)
         if self.options.outer == "reptile":
             metrics = self._reptile_step(adapted, self.options.learning_rate * linear_decay(fraction_done))
         else:
-            metrics = self._learn(rollouts, lessons)
+            metrics = self._learn(rollouts, batches)
         for trajectories in rollouts:
             self.network.update_statistics(trajectories)
         returns = [_episode_returns(trajectories).mean().item() for trajectories in rollouts]
@@ -109,7 +109,7 @@ class MAML(Agent):
 
     def _collect(
         self, on_step: Callable[[TaskVectorEnv], None]
-    ) -> tuple[list[Trajectories], list[dict[str, Tensor]], Adapted]:
+    ) -> tuple[list[Trajectories], list[CollectedBatch], Adapted]:
         """Rollouts before every inner step and after the last, their data, and the adapted parameters."""
         tasks = distributed.equal_share(self.options.meta_batch_size, "tasks")
         problem = self._problem(self.options.rollouts_per_task, self.options.inner_steps)
@@ -117,7 +117,7 @@ class MAML(Agent):
             self._env = self.distribution.vector_env(tasks * problem.rollouts, self.device)
         env = self._env
         env.set_tasks(self.distribution.sample(tasks, self._stream("tasks")).repeat(problem.rollouts))
-        rollouts, lessons = [], []
+        rollouts, batches = [], []
         with torch.no_grad():
             adapted = self.inner.begin(tasks)
             for step in range(problem.steps + 1):
@@ -126,20 +126,20 @@ class MAML(Agent):
                 trajectories = collect(
                     policy, env, self.distribution.horizon, seed=next(seeds), on_step=lambda: on_step(env)
                 )
-                data = problem.lesson(Rollouts.of(trajectories, self.network.reads_past), tasks, distributed.mean)
-                lessons.append({**data, "old_parameters": self.inner.call(action_parameters, adapted, data)})
+                batch = problem.batch(Rollouts.of(trajectories, self.network.reads_past), tasks, distributed.mean)
+                batches.append(CollectedBatch(batch, self.inner.call(action_parameters, adapted, batch)))
                 rollouts.append(trajectories)
                 if step < problem.steps or self.options.outer == "reptile":
-                    adapted = self.inner.step(self.loss, adapted, data, self._chunk())
-        return rollouts, lessons, adapted
+                    adapted = self.inner.step(self.loss, adapted, batch, self._chunk())
+        return rollouts, batches, adapted
 
-    def _learn(self, rollouts: list[Trajectories], lessons: list[dict[str, Tensor]]) -> dict[str, float]:
+    def _learn(self, rollouts: list[Trajectories], batches: list[CollectedBatch]) -> dict[str, float]:
         options = self.options
         returns = _episode_returns(rollouts[-1]).view(-1, options.rollouts_per_task).mean(1)
         objective = MetaObjective(
             self.inner,
             self.loss,
-            lessons,
+            batches,
             returns,
             multi_step_loss=options.multi_step_loss,
             clip_range=options.clip_range if options.outer == "ppo" else None,

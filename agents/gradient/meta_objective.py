@@ -1,17 +1,25 @@
 """The outer loss of gradient-based meta-training: the loss of the policies after their inner steps."""
 
 from collections.abc import Sequence
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
 
 from metarl import distributed
 from metarl.adaptation.inner_loop import InnerLoop
-from metarl.adaptation.stacked import Data
-from metarl.agents.gradient.inner_objective import InnerLoss, action_parameters
+from metarl.adaptation.stacked import part_of
+from metarl.agents.gradient.inner_objective import InnerBatch, InnerLoss, action_parameters
 from metarl.agents.gradient.networks import PolicyNetwork
 from metarl.functional.losses import clipped_likelihood_ratio, likelihood_ratio, normalised, valid_mean
+
+
+@final
+class CollectedBatch(NamedTuple):
+    """Rollouts of N tasks, and the policies that collected them."""
+
+    rollouts: InnerBatch
+    old_parameters: Tensor  # [N, R, T, P] of their action head
 
 
 @final
@@ -32,7 +40,7 @@ class MetaObjective:
         self,
         inner: InnerLoop[PolicyNetwork],
         loss: InnerLoss,
-        lessons: Sequence[Data],
+        batches: Sequence[CollectedBatch],
         returns: Tensor,
         *,
         multi_step_loss: bool = False,
@@ -40,11 +48,8 @@ class MetaObjective:
         inner_kl: float = 0.0,
         exploration_credit: float = 0.0,
     ) -> None:
-        """`lessons`: data of each inner step, then of the adapted policies, whose mean returns are `returns` [N].
-
-        Each holds `old_parameters` [N, R, T, P], the action parameters of the policy that collected it.
-        """
-        *self._before, self._after = lessons
+        """`batches`: one of each inner step, then that of the adapted policies, with their mean returns [N]."""
+        *self._before, self._after = batches
         self._inner = inner
         self._loss = loss
         self._exploration_credit = exploration_credit * normalised(returns, distributed.mean_and_deviation)
@@ -58,40 +63,36 @@ class MetaObjective:
         """Losses [n] of the tasks in `part`, and action parameters `[n, R, T, P]` of their adapted policies."""
         adapted = self._inner.begin(part.stop - part.start, part.start)
         extra = 0.0 * self._exploration_credit[part]
-        for step, lesson in enumerate(self._before):
-            data = _part(lesson, part)
+        for step, every_task in enumerate(self._before):
+            batch = part_of(every_task, part)
             if self._multi_step_loss and step > 0:
-                extra = extra + self._inner.call(self._adapted_loss, adapted, data)[0]
+                extra = extra + self._inner.call(self._adapted_loss, adapted, batch.rollouts)[0]
             if self._inner_kl or self._credited:
-                surrogate, divergence = self._inner.call(_at_sampling, adapted, data)
+                surrogate, divergence = self._inner.call(_at_sampling, adapted, batch)
                 extra = extra + self._exploration_credit[part] * surrogate + self._inner_kl * divergence
-            adapted = self._inner.step(self._loss, adapted, data)
-        loss, parameters = self._inner.call(self._adapted_loss, adapted, _part(self._after, part))
+            adapted = self._inner.step(self._loss, adapted, batch.rollouts)
+        loss, parameters = self._inner.call(self._adapted_loss, adapted, part_of(self._after, part).rollouts)
         return loss + extra, parameters
 
     def kl_divergence(self, parameters: Tensor, part: slice) -> Tensor:
         """Mean KL divergence [n], in nats, from the adapted policy that collected to the one with `parameters`."""
-        data = _part(self._after, part)
-        each = self._inner.module.head.kl_divergence(data["old_parameters"], parameters)
-        valid = data["valid"].to(each.dtype)
+        batch = part_of(self._after, part)
+        each = self._inner.module.head.kl_divergence(batch.old_parameters, parameters)
+        valid = batch.rollouts.valid.to(each.dtype)
         return (each * valid).flatten(1).sum(1) / valid.flatten(1).sum(1)
 
-    def _adapted_loss(self, network: PolicyNetwork, data: Data) -> tuple[Tensor, Tensor]:
-        parameters = action_parameters(network, data)
-        log_prob = network.head.log_prob(parameters, data["action"])
-        terms = (log_prob, data["old_log_prob"], data["outer_advantage"])
+    def _adapted_loss(self, network: PolicyNetwork, batch: InnerBatch) -> tuple[Tensor, Tensor]:
+        parameters = action_parameters(network, batch)
+        log_prob = network.head.log_prob(parameters, batch.action)
+        terms = (log_prob, batch.old_log_prob, batch.outer_advantage)
         if self._clip_range is None:
-            return likelihood_ratio(*terms, data["valid"]), parameters
-        return clipped_likelihood_ratio(*terms, self._clip_range, data["valid"]), parameters
+            return likelihood_ratio(*terms, batch.valid), parameters
+        return clipped_likelihood_ratio(*terms, self._clip_range, batch.valid), parameters
 
 
-def _at_sampling(network: PolicyNetwork, data: Data) -> tuple[Tensor, Tensor]:
+def _at_sampling(network: PolicyNetwork, batch: CollectedBatch) -> tuple[Tensor, Tensor]:
     """- E[ratio] and KL(old || new) of the policy that collects, before its inner step."""
-    parameters = action_parameters(network, data)
-    log_prob = network.head.log_prob(parameters, data["action"])
-    surrogate = likelihood_ratio(log_prob, data["old_log_prob"], torch.ones_like(log_prob), data["valid"])
-    return surrogate, valid_mean(network.head.kl_divergence(data["old_parameters"], parameters), data["valid"])
-
-
-def _part(data: Data, part: slice) -> dict[str, Tensor]:
-    return {name: x[part] for name, x in data.items()}
+    rollouts, parameters = batch.rollouts, action_parameters(network, batch.rollouts)
+    log_prob = network.head.log_prob(parameters, rollouts.action)
+    surrogate = likelihood_ratio(log_prob, rollouts.old_log_prob, torch.ones_like(log_prob), rollouts.valid)
+    return surrogate, valid_mean(network.head.kl_divergence(batch.old_parameters, parameters), rollouts.valid)

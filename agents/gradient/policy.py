@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metarl import seeding
 from metarl.adaptation.inner_loop import Adapted, InnerLoop
-from metarl.agents.gradient.inner_objective import InnerLoss, Rollouts, action_parameters, lesson
+from metarl.agents.gradient.inner_objective import InnerBatch, InnerLoss, Rollouts, inner_batch
 from metarl.agents.gradient.networks import PolicyNetwork
 from metarl.functional.linear_baseline import observation_features
 from metarl.tasks.distribution import TaskDistribution
@@ -30,15 +30,13 @@ class InnerProblem:
     loss: InnerLoss
     rollouts: int  # episodes before each inner step
     steps: int  # inner steps in a trial
-    discount: float
-    trace: float
+    gamma: float
+    gae_lambda: float
 
-    def lesson(
-        self, steps: Rollouts, num_tasks: int, mean: Callable[[Tensor], Tensor] = torch.mean
-    ) -> dict[str, Tensor]:
-        """The data of an inner step in `num_tasks` tasks (see `inner_objective.lesson`)."""
+    def batch(self, steps: Rollouts, num_tasks: int, mean: Callable[[Tensor], Tensor] = torch.mean) -> InnerBatch:
+        """The data of an inner step in `num_tasks` tasks (see `inner_objective.inner_batch`)."""
         features = observation_features(steps.observation, self.distribution.observation_space)
-        return lesson(steps, num_tasks, features, self.discount, self.trace, mean)
+        return inner_batch(steps, num_tasks, features, self.gamma, self.gae_lambda, mean)
 
 
 @final
@@ -129,9 +127,9 @@ class GradientPolicy(StochasticPolicy):
 
     @torch.no_grad()
     def _adapt(self, index: Tensor) -> None:
-        data = self._problem.lesson(self._episodes.take(index), len(index))
+        batch = self._problem.batch(self._episodes.take(index), len(index))
         inner = self._problem.inner
-        self._adapted = self._adapted.put(index, inner.step(self._problem.loss, self._adapted.take(index), data))
+        self._adapted = self._adapted.put(index, inner.step(self._problem.loss, self._adapted.take(index), batch))
 
 
 @final
@@ -176,11 +174,8 @@ class EpisodeContext:
             row[slots, self._time] = x
         # entries after a slot's own time are old; causal attention does not read them
         shown = self._latest + 1
-        data = {
-            f.name: x[:, :shown].reshape(adapted.num_tasks, -1, shown, *x.shape[2:])
-            for f, x in zip(fields(Context), _values(self._past), strict=True)
-        }
-        parameters: Tensor = self._inner.call(action_parameters, adapted, data)
+        so_far = tuple(x[:, :shown].reshape(adapted.num_tasks, -1, shown, *x.shape[2:]) for x in _values(self._past))
+        parameters: Tensor = self._inner.call(_action_parameters, adapted, so_far)
         return parameters.flatten(0, 1)[slots, self._time]
 
 
@@ -231,6 +226,11 @@ class Episodes:
         self._valid[index] = False
         self._episode[index] = 0
         self._time[index] = 0
+
+
+def _action_parameters(network: PolicyNetwork, rows: tuple[Tensor, ...]) -> Tensor:
+    """Parameters `[R, T, P]` of the action head in one task, from the fields of a context."""
+    return network(Context(*rows))  # type: ignore[no-any-return]
 
 
 def _values(context: Context) -> list[Tensor]:

@@ -64,20 +64,20 @@ class TrialPPO:
 
     @torch.no_grad()
     def prepare_batch(
-        self, trajectories: Trajectories, expert_labels: Tensor | None, discount: float, steps: int
+        self, trajectories: Trajectories, expert_labels: Tensor | None, gamma: float, steps: int
     ) -> tuple[Batch, float]:
         """Advantages and value targets of B trials, and the critic's explained variance.
 
         `steps` is the length of a trial on the clock of `functional.returns.trial_time`. If a trial is not over at the
-        last step of its row, GAE continues from the value before that step. `discount` is per step of that clock.
+        last step of its row, GAE continues from the value before that step. `gamma` is per step of that clock.
         Updates the statistics with which the critic normalises returns.
         """
         before, after = trial_time(trajectories.dones, self.horizon, steps)
         time_left = (steps - before) / self.trial_steps
         context, tasks = trajectories.context(), trajectories.tasks.vector()
         value = self._values(context, time_left, tasks)
-        discount_t = torch.where(after < steps, discount ** (after - before), 0.0)
-        advantage = gae(trajectories.rewards, value, discount_t, self.gae_lambda, value[:, -1])
+        gamma_t = torch.where(after < steps, gamma ** (after - before), 0.0)
+        advantage = gae(trajectories.rewards, value, gamma_t, self.gae_lambda, value[:, -1])
         returns = advantage + value
         self.critic.update_statistics(returns)
         batch = Batch(

@@ -15,20 +15,18 @@ from metarl.adaptation.inner_loop import InnerLoop, mean_meta_gradient
 from metarl.adaptation.stacked import task_chunks, tasks_at_once
 from metarl.adaptation.updates import FixedStep
 from metarl.agents.gradient.inner_objective import Rollouts, action_parameters, inner_loss
-from metarl.agents.gradient.meta_objective import MetaObjective
+from metarl.agents.gradient.meta_objective import CollectedBatch, MetaObjective
 from metarl.agents.gradient.networks import FeedForward, PolicyNetwork
 from metarl.agents.gradient.policy import InnerProblem, RolloutPolicy
 from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import TaskDistribution
 from metarl.trials.rollouts import collect
 
-Lesson = dict[str, Tensor]
-
 
 def meta_iteration(sizes: Sizes, rounds: int, device: torch.device) -> Iterator[Row]:
     """Rollouts, an inner step, rollouts of the adapted policies, and the second-order meta-gradient.
 
-    Both sides do the same arithmetic: on the same lessons their meta-gradients are equal, which is asserted first.
+    Both sides do the same arithmetic: on the same batches their meta-gradients are equal, which is asserted first.
     """
     distribution = metarl.make("point-navigation")
     problem = _problem(distribution, sizes, device)
@@ -55,15 +53,15 @@ def _iterate(problem: InnerProblem, tasks: Tasks, together: int, differentiated:
     parameters = list(problem.inner.module.parameters())
     total = [torch.zeros_like(p) for p in parameters]
     for part in task_chunks(len(tasks), together):
-        lessons = _collected(problem, tasks[part])
-        gradients = _meta_gradient(problem, lessons, differentiated)
+        batches = _collected(problem, tasks[part])
+        gradients = _meta_gradient(problem, batches, differentiated)
         total = [t + g for t, g in zip(total, gradients, strict=True)]
     return 2 * len(tasks) * problem.rollouts * problem.distribution.horizon
 
 
-def _collected(problem: InnerProblem, tasks: Tasks) -> list[Lesson]:
+def _collected(problem: InnerProblem, tasks: Tasks) -> list[CollectedBatch]:
     """What is learned from before and after the inner step."""
-    inner, lessons = problem.inner, list[Lesson]()
+    inner, batches = problem.inner, list[CollectedBatch]()
     env = problem.distribution.vector_env(len(tasks) * problem.rollouts, next(inner.module.parameters()).device)
     env.set_tasks(tasks.repeat(problem.rollouts))
     with torch.no_grad():
@@ -71,22 +69,22 @@ def _collected(problem: InnerProblem, tasks: Tasks) -> list[Lesson]:
         for step in range(2):
             policy = RolloutPolicy(problem, adapted, problem.rollouts, seed=step)
             trajectories = collect(policy, env, problem.distribution.horizon, seed=step)
-            lesson = problem.lesson(Rollouts.of(trajectories, whole_episodes=False), len(tasks))
-            lessons.append({**lesson, "old_parameters": inner.call(action_parameters, adapted, lesson)})
+            batch = problem.batch(Rollouts.of(trajectories, whole_episodes=False), len(tasks))
+            batches.append(CollectedBatch(batch, inner.call(action_parameters, adapted, batch)))
             if step == 0:
-                adapted = inner.step(problem.loss, adapted, lesson)
-    return lessons
+                adapted = inner.step(problem.loss, adapted, batch)
+    return batches
 
 
-def _meta_gradient(problem: InnerProblem, lessons: list[Lesson], differentiated: int) -> list[Tensor]:
-    returns = torch.zeros(len(lessons[0]["valid"]), device=lessons[0]["valid"].device)
-    objective = MetaObjective(problem.inner, problem.loss, lessons, returns)
+def _meta_gradient(problem: InnerProblem, batches: list[CollectedBatch], differentiated: int) -> list[Tensor]:
+    returns = torch.zeros(len(batches[0].old_parameters), device=batches[0].old_parameters.device)
+    objective = MetaObjective(problem.inner, problem.loss, batches, returns)
     parameters = list(problem.inner.module.parameters())
     return mean_meta_gradient(lambda part: objective(part)[0], objective.num_tasks, parameters, differentiated)[1]
 
 
-def _check_equal(problem: InnerProblem, loop: InnerProblem, lessons: list[Lesson]) -> None:
-    ours, theirs = _meta_gradient(problem, lessons, _at_once(problem)), _meta_gradient(loop, lessons, 1)
+def _check_equal(problem: InnerProblem, loop: InnerProblem, batches: list[CollectedBatch]) -> None:
+    ours, theirs = _meta_gradient(problem, batches, _at_once(problem)), _meta_gradient(loop, batches, 1)
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
@@ -100,4 +98,4 @@ def _problem(distribution: TaskDistribution, sizes: Sizes, device: torch.device)
         network: PolicyNetwork = FeedForward(distribution.observation_space, distribution.action_space, 64, 2)
     inner = InnerLoop(network.to(device), FixedStep(0.1).to(device))
     loss = inner_loss("lvc")
-    return InnerProblem(distribution, inner, loss, rollouts=sizes.meta_rollouts, steps=1, discount=0.99, trace=1.0)
+    return InnerProblem(distribution, inner, loss, rollouts=sizes.meta_rollouts, steps=1, gamma=0.99, gae_lambda=1.0)

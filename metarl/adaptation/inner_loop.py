@@ -11,7 +11,16 @@ from typing import Any, Generic, final
 import torch
 from torch import Tensor
 
-from metarl.adaptation.stacked import Data, M, Stacked, call_in_tasks, select_parameters, task_chunks
+from metarl.adaptation.stacked import (
+    Batch,
+    M,
+    Stacked,
+    call_in_tasks,
+    part_of,
+    select_parameters,
+    size_of,
+    task_chunks,
+)
 from metarl.adaptation.updates import InnerUpdate
 from metarl.finite import first_broken
 
@@ -105,21 +114,23 @@ class InnerLoop(Generic[M]):
         numbers = torch.arange(first_task, first_task + num_tasks, device=next(iter(start.values())).device)
         return Adapted(start, start, self.update.initial_state(start), torch.zeros_like(numbers), numbers)
 
-    def call(self, function: Callable[[M, Any], Any], adapted: Adapted, data: Data) -> Any:
+    def call(self, function: Callable[[M, Any], Any], adapted: Adapted, data: Batch) -> Any:
         """`function(module, data of one task)` with each task's parameters; results `[N, ...]`."""
         return call_in_tasks(self.module, function, adapted.parameters, data, self.stacked)
 
-    def step(self, loss: Callable[[M, Any], Tensor], adapted: Adapted, data: Data, chunk: int | None = None) -> Adapted:
+    def step(
+        self, loss: Callable[[M, Any], Tensor], adapted: Adapted, data: Batch, chunk: int | None = None
+    ) -> Adapted:
         """One inner step on the `loss` of each task's `data` [N, ...], `chunk` tasks at once (None: all).
 
         Raises ValueError if the loss is not one number a task or does not depend on a parameter that adapts, or if
-        `data["valid"]` (where there is such a mask) is all false in a task; FloatingPointError if a loss or a step is
-        not finite. Errors name task and inner step.
+        `valid` in the data (where there is such a mask) is all false in a task; FloatingPointError if a loss or a step
+        is not finite. Errors name task and inner step.
         """
         _check_data(adapted, data)
         connected = torch.is_grad_enabled() and any(p.requires_grad for p in adapted.parameters.values())
         parts = [
-            self._gradients(loss, adapted, {name: x[part] for name, x in data.items()}, part, connected)
+            self._gradients(loss, adapted, part_of(data, part), part, connected)
             for part in task_chunks(adapted.num_tasks, chunk)
         ]
         losses = torch.cat([part for part, _ in parts])
@@ -132,15 +143,15 @@ class InnerLoop(Generic[M]):
         _check_finite({"the loss": losses} | {f"the step of {name}": p for name, p in parameters.items()}, adapted)
         return Adapted(parameters, adapted.start, state, adapted.steps + 1, adapted.numbers)
 
-    def adapt(self, loss: Callable[[M, Any], Tensor], data: Sequence[Data], first_task: int = 0) -> Adapted:
+    def adapt(self, loss: Callable[[M, Any], Tensor], data: Sequence[Batch], first_task: int = 0) -> Adapted:
         """One inner step for each of `data`, from the module's own parameters."""
-        adapted = self.begin(len(next(iter(data[0].values()))), first_task)
+        adapted = self.begin(size_of(data[0]), first_task)
         for step_data in data:
             adapted = self.step(loss, adapted, step_data)
         return adapted
 
     def _gradients(
-        self, loss: Callable[[M, Any], Tensor], adapted: Adapted, data: Data, part: slice, connected: bool
+        self, loss: Callable[[M, Any], Tensor], adapted: Adapted, data: Batch, part: slice, connected: bool
     ) -> tuple[Tensor, Stacked]:
         """Losses [n] and gradients [n, ...] of the tasks in `part`, whose data is `data`."""
         parameters = {name: p[part] for name, p in adapted.parameters.items()}
@@ -195,12 +206,14 @@ def _put(stacked: Stacked, index: Tensor, others: Stacked) -> Stacked:
     return {name: x.index_copy(0, index, others[name]) for name, x in stacked.items()}
 
 
-def _check_data(adapted: Adapted, data: Data) -> None:
-    for name, x in data.items():
+def _check_data(adapted: Adapted, data: Batch) -> None:
+    names = getattr(data, "_fields", range(len(data)))
+    rows = dict(zip(names, data, strict=True)) if isinstance(data, tuple) else data
+    for name, x in rows.items():
         if len(x) != adapted.num_tasks:
             raise ValueError(f"data[{name!r}] must be of {adapted.num_tasks} tasks, got {len(x)}")
-    if "valid" in data:
-        empty = ~data["valid"].flatten(1).any(1)
+    if "valid" in rows:
+        empty = ~rows["valid"].flatten(1).any(1)
         if empty.any():
             raise ValueError(f"{_place(adapted, int(empty.nonzero()[0]))}: no step of the data is valid")
 

@@ -1,6 +1,7 @@
 """Calls one network in all tasks at once, with different parameters in every task.
 
-Stacked parameters have a first dimension for tasks: `[N, ...]`. Data is a dictionary of tensors `[N, ...]`.
+Stacked parameters have a first dimension for tasks: `[N, ...]`. Data is a dictionary or a named tuple of tensors
+`[N, ...]`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,10 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 Stacked = dict[str, Tensor]  # [N, ...] by the parameter's name
 Data = Mapping[str, Tensor]  # [N, ...] for all tasks, or [...] inside one
+Batch = Data | tuple[Any, ...]  # the same; tuples, named or not, may hold tuples
+B = TypeVar("B", bound=Batch)
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -38,7 +41,7 @@ def select_parameters(module: nn.Module, patterns: Sequence[str] = ("*",)) -> tu
 
 
 def call_in_tasks(
-    module: M, function: Callable[[M, Any], Any], parameters: Stacked, data: Data, stacked: bool | None = None
+    module: M, function: Callable[[M, Any], Any], parameters: Stacked, data: Batch, stacked: bool | None = None
 ) -> Any:
     """`function(module, data of one task)` in every task, each with its own parameters; results `[N, ...]`.
 
@@ -52,9 +55,9 @@ def call_in_tasks(
     with sdpa_kernel(SDPBackend.MATH):
         bound = _Bound(module, function)
         if stacked:
-            return vmap(bound.call, randomness="different")(parameters, dict(data))
+            return vmap(bound.call, randomness="different")(parameters, _plain(data))
         with torch.backends.cudnn.flags(enabled=False):  # cuDNN's recurrent kernels have no second derivative either
-            tasks = zip(_unbound(parameters), _unbound(data), strict=True)
+            tasks = zip(_unbound(parameters), _unbound(_plain(data)), strict=True)
             results = [bound.call(own, own_data) for own, own_data in tasks]
     return tree_map(lambda *parts: torch.stack(parts), *results)
 
@@ -86,14 +89,30 @@ class _Bound(nn.Module):
         self.module = module
         self._function = function
 
-    def forward(self, data: Data) -> Any:
+    def forward(self, data: Batch) -> Any:
         return self._function(self.module, data)
 
-    def call(self, parameters: Stacked, data: Data) -> Any:
+    def call(self, parameters: Stacked, data: Batch) -> Any:
         return functional_call(self, {f"module.{name}": value for name, value in parameters.items()}, (data,))
 
 
-def _unbound(stacked: Data) -> list[dict[str, Tensor]]:
+def part_of(data: B, part: slice) -> B:
+    """The data of some of the tasks."""
+    sliced: B = tree_map(lambda x: x[part], _plain(data))
+    return sliced
+
+
+def size_of(data: Batch) -> int:
+    """The number of tasks that data is of."""
+    return len(tree_leaves(_plain(data))[0])
+
+
+def _plain(data: Batch) -> Batch:
+    """Data as torch takes it apart: of mappings it knows dictionaries only."""
+    return data if isinstance(data, tuple) else dict(data)
+
+
+def _unbound(stacked: Batch) -> list[Any]:
     # not by an index for each task: the gradient of each would be a whole stack of zeros but for one row
-    rows = zip(*(x.unbind() for x in stacked.values()), strict=True)
-    return [dict(zip(stacked, row, strict=True)) for row in rows]
+    leaves, structure = tree_flatten(stacked)
+    return [tree_unflatten(list(row), structure) for row in zip(*(x.unbind() for x in leaves), strict=True)]

@@ -78,18 +78,18 @@ def linear_values(features: Tensor, weights: Tensor) -> Tensor:
 
 
 def linear_advantages(
-    observation: Tensor, reward: Tensor, done: Tensor, valid: Tensor, discount: float, trace: float = 1.0
+    observation: Tensor, reward: Tensor, done: Tensor, valid: Tensor, gamma: float, gae_lambda: float = 1.0
 ) -> Tensor:
     """GAE `[N, R, T]` over a linear baseline that is fitted to the returns of the same task, of `reward`'s type.
 
-    `observation` is `[N, R, T, D]`, the others are `[N, R, T]`. `discount` is per step, `trace` is GAE's lambda.
+    `observation` is `[N, R, T, D]`, the others are `[N, R, T]`. `gamma` is the discount per step.
     The baseline is fitted in every call, to returns of the current policy.
     """
     check_same_shape(observation_entry=observation[..., 0], reward=reward, done=done, valid=valid)
     reward_t = torch.where(valid, reward, 0.0).double()
     features = linear_features(observation, time_in_episode(done))
-    weights = fit_linear(features, episode_returns(reward_t, done, discount), valid)
-    return episode_gae(reward_t, linear_values(features, weights), done, discount, trace).to(reward.dtype)
+    weights = fit_linear(features, episode_returns(reward_t, done, gamma), valid)
+    return episode_gae(reward_t, linear_values(features, weights), done, gamma, gae_lambda).to(reward.dtype)
 
 
 def normalised_in_tasks(advantage: Tensor, valid: Tensor) -> Tensor:

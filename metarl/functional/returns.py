@@ -1,7 +1,7 @@
 """Returns and advantages, over whole trials or within episodes, and the clock of a trial.
 
-The last axis is time: `[..., T]`. `discount` is per step. `done` is true at the last step of an episode. Functions
-raise ValueError, naming the arguments, if shapes differ.
+The last axis is time: `[..., T]`. `gamma` is the discount per step. `done` is true at the last step of an
+episode. Functions raise ValueError, naming the arguments, if shapes differ.
 """
 
 import torch
@@ -10,40 +10,40 @@ from torch import Tensor
 from metarl.functional.shapes import check_same_shape
 
 
-def discounted_returns(reward_t: Tensor, discount: float | Tensor, final_value: Tensor | None = None) -> Tensor:
-    """G_t = reward_t + discount_t * G_{t+1}, shape `[..., T]`, with G_T = `final_value` [...] (default 0).
+def discounted_returns(reward_t: Tensor, gamma: float | Tensor, final_value: Tensor | None = None) -> Tensor:
+    """G_t = reward_t + gamma_t * G_{t+1}, shape `[..., T]`, with G_T = `final_value` [...] (default 0).
 
-    `discount` is a number, or has the shape of `reward_t`.
+    `gamma` is a number, or has the shape of `reward_t`.
 
     >>> discounted_returns(torch.tensor([1.0, 0.0, 4.0]), 0.5)
     tensor([2., 2., 4.])
     """
     following = torch.zeros_like(reward_t[..., 0]) if final_value is None else final_value
-    check_same_shape(reward_t=reward_t, discount=discount)
+    check_same_shape(reward_t=reward_t, gamma=gamma)
     check_same_shape(reward_of_a_step=reward_t[..., 0], final_value=following)
-    returns, discount_t = torch.empty_like(reward_t), discount * torch.ones_like(reward_t)
+    returns, gamma_t = torch.empty_like(reward_t), gamma * torch.ones_like(reward_t)
     for t in reversed(range(reward_t.shape[-1])):
-        following = reward_t[..., t] + discount_t[..., t] * following
+        following = reward_t[..., t] + gamma_t[..., t] * following
         returns[..., t] = following
     return returns
 
 
 def gae(
-    reward_t: Tensor, value_t: Tensor, discount: float | Tensor, trace: float, final_value: Tensor | None = None
+    reward_t: Tensor, value_t: Tensor, gamma: float | Tensor, gae_lambda: float, final_value: Tensor | None = None
 ) -> Tensor:
     """Generalised advantage estimates A_t `[..., T]` of whole trials (Schulman et al. 2016, arXiv 1506.02438).
 
-    delta_t = reward_t + discount_t * value_{t+1} - value_t,  A_t = delta_t + discount_t * trace * A_{t+1}
+    delta_t = reward_t + gamma_t * value_{t+1} - value_t,  A_t = delta_t + gamma_t * gae_lambda * A_{t+1}
 
     The whole axis is one trial. Advantages cross the ends of its episodes, because what an agent learns in one episode
-    brings reward in the next. `trace` is GAE's lambda. `final_value` [...] is value_T: zero (the default) if the trial
-    is over. `discount` is a number, or has the shape of `reward_t`.
+    brings reward in the next. `final_value` [...] is value_T: zero (the default) if the trial is over. `gamma` is a
+    number, or has the shape of `reward_t`.
     """
     last = torch.zeros_like(value_t[..., :1]) if final_value is None else final_value[..., None]
-    check_same_shape(reward_t=reward_t, value_t=value_t, discount=discount)
+    check_same_shape(reward_t=reward_t, value_t=value_t, gamma=gamma)
     check_same_shape(value_of_a_step=value_t[..., :1], final_value=last)
     value_tp1 = torch.cat([value_t[..., 1:], last], -1)
-    return discounted_returns(reward_t + discount * value_tp1 - value_t, discount * trace)
+    return discounted_returns(reward_t + gamma * value_tp1 - value_t, gamma * gae_lambda)
 
 
 def trial_time(done: Tensor, horizon: int, steps: int) -> tuple[Tensor, Tensor]:
@@ -78,20 +78,20 @@ def episode_cumsum(x_t: Tensor, done: Tensor) -> Tensor:
     return total
 
 
-def episode_gae(reward_t: Tensor, value_t: Tensor, done: Tensor, discount: float, trace: float = 1.0) -> Tensor:
+def episode_gae(reward_t: Tensor, value_t: Tensor, done: Tensor, gamma: float, gae_lambda: float = 1.0) -> Tensor:
     """Generalised advantage estimates A_t `[..., T]` within episodes (Schulman et al. 2016, arXiv 1506.02438).
 
-    delta_t = reward_t + discount * value_{t+1} - value_t,  A_t = delta_t + discount * trace * A_{t+1}
+    delta_t = reward_t + gamma * value_{t+1} - value_t,  A_t = delta_t + gamma * gae_lambda * A_{t+1}
 
-    The terms of t+1 are zero where `done`, and after the last step. With `trace` 1 these are returns minus values.
+    The terms of t+1 are zero where `done`, and after the last step. With `gae_lambda` 1 these are returns minus values.
     """
     check_same_shape(reward_t=reward_t, value_t=value_t, done=done)
-    return gae(reward_t, value_t, discount * (~done).to(reward_t.dtype), trace)
+    return gae(reward_t, value_t, gamma * (~done).to(reward_t.dtype), gae_lambda)
 
 
-def episode_returns(reward_t: Tensor, done: Tensor, discount: float) -> Tensor:
-    """G_t = reward_t + discount * G_{t+1} to the end of each episode, `[..., T]`."""
-    return episode_gae(reward_t, torch.zeros_like(reward_t), done, discount)
+def episode_returns(reward_t: Tensor, done: Tensor, gamma: float) -> Tensor:
+    """G_t = reward_t + gamma * G_{t+1} to the end of each episode, `[..., T]`."""
+    return episode_gae(reward_t, torch.zeros_like(reward_t), done, gamma)
 
 
 def time_in_episode(done: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ def test_returns_stop_at_the_end_of_an_episode() -> None:
 
 def test_episode_gae_by_hand_and_as_gae_within_one_episode() -> None:
     rewards, values = torch.tensor([[1.0, 2.0, 4.0, 8.0]]), torch.tensor([[1.0, 1.0, 2.0, 4.0]])
-    # deltas: 1 + .5 - 1, 2 - 1, 4 + 2 - 2, 8 - 4; the trace is .5 * .5
+    # deltas: 1 + .5 - 1, 2 - 1, 4 + 2 - 2, 8 - 4; gamma times lambda is .5 * .5
     expected = torch.tensor([[0.5 + 0.25 * 1, 1.0, 4.0 + 0.25 * 4, 4.0]])
     torch.testing.assert_close(episode_gae(rewards, values, DONE, 0.5, 0.5), expected)
     rewards, values = draw(2, 3, 20)
@@ -90,10 +90,10 @@ def test_advantages_are_returns_minus_the_fitted_baseline() -> None:
     time = time_in_episode(done).double()
     observation = torch.where(torch.arange(steps) < 20, 1.0, 0.0).expand(2, 3, steps)[..., None]
     reward = -time
-    advantage = linear_advantages(observation, reward, done, torch.ones_like(done), discount=1.0)
+    advantage = linear_advantages(observation, reward, done, torch.ones_like(done), gamma=1.0)
     assert advantage.dtype == reward.dtype
     assert advantage.abs().max() < 1.0  # what the ridge costs, of returns down to -435
-    pulled = linear_advantages(observation, reward + draw(2, 3, steps), done, torch.ones_like(done), discount=1.0)
+    pulled = linear_advantages(observation, reward + draw(2, 3, steps), done, torch.ones_like(done), gamma=1.0)
     assert abs(float(pulled.mean())) < 1e-3  # residuals of a fit with a constant feature
     assert pulled.std() > 0.5
 

@@ -21,10 +21,10 @@ ALIKE: dict[Callable[..., Any], tuple[tuple[str, ...], dict[str, Any]]] = {
     losses.dice: (("log_prob", "advantage", "done", "valid"), {}),
     returns.episode_cumsum: (("x_t", "done"), {}),
     losses.valid_mean: (("x", "valid"), {}),
-    returns.discounted_returns: (("reward_t", "discount"), {}),
-    returns.gae: (("reward_t", "value_t", "discount"), {"trace": 0.9}),
-    returns.episode_gae: (("reward_t", "value_t", "done"), {"discount": 0.9}),
-    returns.episode_returns: (("reward_t", "done"), {"discount": 0.9}),
+    returns.discounted_returns: (("reward_t", "gamma"), {}),
+    returns.gae: (("reward_t", "value_t", "gamma"), {"gae_lambda": 0.9}),
+    returns.episode_gae: (("reward_t", "value_t", "done"), {"gamma": 0.9}),
+    returns.episode_returns: (("reward_t", "done"), {"gamma": 0.9}),
     linear_baseline.normalised_in_tasks: (("advantage", "valid"), {}),
     linear_baseline.normalised_together: (("advantage", "valid"), {}),
 }
@@ -112,4 +112,4 @@ def test_gradients_pass() -> None:
 
 
 def test_numbers_go_with_any_shape() -> None:
-    check_same_shape(reward_t=torch.zeros(3, 2), discount=0.9)
+    check_same_shape(reward_t=torch.zeros(3, 2), gamma=0.9)

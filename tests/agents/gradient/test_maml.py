@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 import metarl
 from metarl import seeding
 from metarl.adaptation.stacked import task_chunks
 from metarl.agents.gradient.inner_objective import Rollouts, first_episodes
 from metarl.agents.gradient.maml import MAML
-from metarl.agents.gradient.meta_objective import MetaObjective
+from metarl.agents.gradient.meta_objective import CollectedBatch, MetaObjective
 from metarl.agents.gradient.meta_updates import adapted_rate
 from metarl.agents.gradient.options import RECIPES, MAMLOptions
 from metarl.agents.gradient.policy import RolloutPolicy
@@ -36,12 +37,16 @@ def small(**options: Any) -> MAMLOptions:
     return MAMLOptions(**{"width": 8, "meta_batch_size": 3, "rollouts_per_task": 2, **options})
 
 
-def collected(agent: MAML) -> tuple[MetaObjective, list[dict[str, Tensor]]]:
+def collected(agent: MAML) -> tuple[MetaObjective, list[CollectedBatch]]:
     """A batch of rollouts, and the objective of its policies."""
-    _, lessons, _ = agent._collect(lambda env: None)
+    _, batches, _ = agent._collect(lambda env: None)
+    return objective_of(agent, batches), batches
+
+
+def objective_of(agent: MAML, batches: list[CollectedBatch]) -> MetaObjective:
     returns = torch.arange(agent.options.meta_batch_size, device=agent.device).float()
     extras = {name: getattr(agent.options, name) for name in ("multi_step_loss", "inner_kl", "exploration_credit")}
-    return MetaObjective(agent.inner, agent.loss, lessons, returns, **extras), lessons
+    return MetaObjective(agent.inner, agent.loss, batches, returns, **extras)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -49,12 +54,11 @@ def collected(agent: MAML) -> tuple[MetaObjective, list[dict[str, Tensor]]]:
 def test_log_probabilities_of_a_batch_equal_those_of_the_rollout(network: str, family: str, device: str) -> None:
     """Before and after an inner step, with every task's own parameters: step by step, and whole episodes at once."""
     agent = made(family, device=device, inner_lr=(1.0,), **NETWORKS[network])
-    _, lessons, _ = agent._collect(lambda env: None)
-    assert len(lessons) == 2
-    for lesson in lessons:
-        again = agent.network.head.log_prob(lesson["old_parameters"], lesson["action"])
-        valid = lesson["valid"]
-        torch.testing.assert_close(again[valid], lesson["old_log_prob"][valid], rtol=1e-4, atol=1e-5)
+    _, batches, _ = agent._collect(lambda env: None)
+    assert len(batches) == 2
+    for batch, old_parameters in batches:
+        again = agent.network.head.log_prob(old_parameters, batch.action)
+        torch.testing.assert_close(again[batch.valid], batch.old_log_prob[batch.valid], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name != "reptile"])
@@ -63,9 +67,9 @@ def test_at_update_0_adapted_policies_equal_those_that_collected(name: str) -> N
         field: getattr(RECIPES[name], field)
         for field in ("inner_update", "adapted_parameters", "second_order", "inner_kl")
     }
-    objective, lessons = collected(made(inner_steps=2, **options))
+    objective, batches = collected(made(inner_steps=2, **options))
     _, parameters = objective(slice(0, 3))
-    torch.testing.assert_close(parameters.detach(), lessons[-1]["old_parameters"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(parameters.detach(), batches[-1].old_parameters, rtol=1e-4, atol=1e-5)
     assert objective.kl_divergence(parameters, slice(0, 3)).abs().max() < 1e-8
 
 
@@ -78,13 +82,10 @@ def test_the_meta_gradient_of_the_objective_is_its_numerical_derivative(network:
     with torch.no_grad():  # away from biases of zero, where units of ReLU and normalised tokens have kinks
         for p in agent.network.parameters():
             p.add_(0.3 * torch.randn(p.shape, generator=stream))
-    objective, lessons = collected(agent)
+    _, batches = collected(agent)
     agent.network.double()
     agent.inner.update.double()
-    for lesson in lessons:
-        for name, x in lesson.items():
-            if x.is_floating_point():
-                lesson[name] = x.double()
+    objective = objective_of(agent, tree_map(lambda x: x.double() if x.is_floating_point() else x, batches))
     parameters = agent._parameters()
     losses = torch.cat([objective(part)[0] for part in task_chunks(3, 2)])
     gradients = torch.autograd.grad(losses.mean(), parameters)
@@ -119,8 +120,8 @@ def test_the_policy_takes_the_inner_step_of_the_training_loop() -> None:
         start = agent.inner.begin(4)
         trajectories = collect(RolloutPolicy(problem, start, 3, seed=0), env, 100, seed=0)
         assert trajectories.dones.sum() == 12  # no episode ended early: rows are episodes
-        lesson = problem.lesson(Rollouts.of(trajectories, whole_episodes=False), 4)
-        expected = agent.inner.step(agent.loss, start, lesson)
+        batch = problem.batch(Rollouts.of(trajectories, whole_episodes=False), 4)
+        expected = agent.inner.step(agent.loss, start, batch)
     policy = agent.policy(4)
     for episode in range(3):
         rows = trajectories_of(trajectories, torch.arange(episode, 12, 3))

@@ -21,13 +21,13 @@ BANDIT = metarl.make("bernoulli-bandit", arms=3, pulls=6)
 TRIALS = 8
 
 
-def ppo(segment: int | None = None, trace: float = 1.0) -> TrialPPO:
+def ppo(segment: int | None = None, gae_lambda: float = 1.0) -> TrialPPO:
     """A learner whose parameters are the same at every call; whole trials are twice as long as those played here."""
     with seeding.initialising(0):
         actor = Actor(BANDIT.observation_space, BANDIT.action_space, None, RecurrentMemory("gru", 8, 1), 8)
         critic = TrialCritic(BANDIT.observation_space, 8, None, 8)
     return TrialPPO(
-        actor, critic, horizon=BANDIT.horizon, trial_steps=12, gae_lambda=trace, clip_range=0.2, bptt_steps=segment
+        actor, critic, horizon=BANDIT.horizon, trial_steps=12, gae_lambda=gae_lambda, clip_range=0.2, bptt_steps=segment
     )
 
 
@@ -53,7 +53,7 @@ def flat_gradient(module: nn.Module) -> Tensor:
 
 
 def test_an_untaught_critic_leaves_all_discounted_rewards_to_explain() -> None:
-    """Before its first update the critic says zero, so with trace 1 advantage and target are both the returns."""
+    """Before its first update the critic says zero, so with lambda 1 advantage and target are both the returns."""
     learner = ppo()
     trajectories = played(learner)
     batch, explained = learner.prepare_batch(trajectories, None, 0.98, 6)
@@ -66,8 +66,8 @@ def test_an_untaught_critic_leaves_all_discounted_rewards_to_explain() -> None:
 
 
 def test_trials_valued_in_parts_have_the_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With trace 0 the advantages are one step's surprise, so they show the values, once the critic has units."""
-    whole, parted = ppo(trace=0.0), ppo(trace=0.0)
+    """With lambda 0 the advantages are one step's surprise, so they show the values, once the critic has units."""
+    whole, parted = ppo(gae_lambda=0.0), ppo(gae_lambda=0.0)
     for learner in (whole, parted):
         learner.critic.update_statistics(torch.tensor([0.0, 10.0]))
     expected = assessed(whole)

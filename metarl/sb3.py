@@ -197,7 +197,9 @@ class SB3Spaces:
         return observation - self._first if self._image is None else channels_first(observation, self._image)
 
     def action(self, action: Tensor) -> Tensor:
-        """The family's actions `[B, ...]` for those of Stable-Baselines3."""
+        """The family's actions `[B, ...]` for those of Stable-Baselines3, where switches are floats."""
+        if not isinstance(self.action_space, spaces.Box):
+            action = action.long()
         return self._offset + self._scale * action
 
     def counted(self, action: Tensor) -> Tensor:

@@ -125,14 +125,17 @@ def start_of(space: spaces.Space[Any]) -> Any:
     return getattr(space, "start", 0)
 
 
-def original_action(space: spaces.Space[Any], action: Any) -> Any:
-    """The action of an environment's own `space` for one of its plain space: clipped, rounded, counted from `start`."""
+def original_action(space: spaces.Space[Any], action: Any, *batch: int) -> Any:
+    """The action of an environment's own `space` for one of its plain space: clipped, rounded, counted from `start`.
+
+    `batch` is the number of actions, for a batch of them `[B, ...]`; the result is then of gymnasium's batched space.
+    """
     if is_compound(space):
         children = _children(space)
-        cuts = np.cumsum([_size(child) for child in children])[:-1]
-        values = [original_action(child, x) for child, x in zip(children, np.split(action, cuts), strict=True)]
+        pieces = np.split(action, np.cumsum([_size(child) for child in children])[:-1], -1)
+        values = [original_action(child, piece, *batch) for child, piece in zip(children, pieces, strict=True)]
         return dict(zip(space.spaces, values, strict=True)) if isinstance(space, spaces.Dict) else tuple(values)
-    array = np.asarray(action).reshape(space.shape or ())
+    array = np.asarray(action).reshape((*batch, *(space.shape or ())))
     if isinstance(space, spaces.Box):
         array = np.clip(array, space.low, space.high)
         return np.asarray(array if space.dtype.kind == "f" else np.rint(array), space.dtype)

@@ -1,4 +1,4 @@
-"""Random actions of every kind of space."""
+"""Random actions of every kind of space, and what environments make of actions."""
 
 from typing import Any
 
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.vector.utils import batch_space, iterate
 
 from metarl import seeding
-from metarl.spaces import bounds_of, sample_actions
+from metarl.spaces import bounds_of, original_action, plain_space, sample_actions
 
 COUNT = 40_000
 
@@ -61,3 +62,29 @@ def test_a_box_that_is_open_on_a_side_is_two_units_wide() -> None:
 def test_a_space_of_another_kind_has_no_random_actions() -> None:
     with pytest.raises(TypeError, match=r"no actions can be drawn from Text"):
         sample_actions(spaces.Text(3), 2, seeding.generator(0))
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Discrete(3, start=4),
+        spaces.MultiDiscrete([2, 3], start=[5, 0]),
+        spaces.MultiBinary(2),
+        spaces.Box(-1, 1, ()),
+        spaces.Box(-3, 3, (2, 2), np.int8),
+        spaces.Dict(
+            {"b": spaces.Tuple([spaces.Discrete(2, start=1), spaces.Box(0, 9, ())]), "a": spaces.MultiBinary(3)}
+        ),
+    ],
+    ids=str,
+)
+def test_a_batch_of_actions_is_one_action_after_the_other(space: spaces.Space[Any]) -> None:
+    actions = sample_actions(plain_space(space, "action"), 5, seeding.generator(0)).numpy()
+    if isinstance(space, spaces.Box | spaces.Dict):
+        actions = 1.5 * actions  # some leave the space
+    batched = original_action(space, actions, 5)
+    assert batch_space(space, 5).contains(batched)
+    for one, action in zip(iterate(batch_space(space, 5), batched), actions, strict=True):
+        alone = original_action(space, action)
+        assert space.contains(alone)
+        np.testing.assert_array_equal(spaces.flatten(space, one), spaces.flatten(space, alone))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metarl import seeding
 from metarl.adaptation.stacked import Data, Stacked, call_in_tasks
-from metarl.nn.action_heads import action_head
+from metarl.nn.action_heads import GaussianHead, action_head
 from metarl.sb3 import SB3Spaces
 from metarl.seeding import borrowed_randomness
 from metarl.tasks.distribution import TaskDistribution
@@ -36,7 +36,7 @@ class Tuning:
     seed: int
 
 
-class Lesson(NamedTuple):
+class Transitions(NamedTuple):
     """T steps in one task, with observations and actions in Stable-Baselines3's convention."""
 
     observation: Tensor  # [T, ...]
@@ -95,7 +95,7 @@ class FineTunedPolicy(AdaptivePolicy):
         return self._convention.action(action)
 
     def observe(self, transition: Transition) -> None:
-        counted = Lesson(
+        counted = Transitions(
             self._convention.observation(transition.observation),
             self._convention.counted(transition.action),
             transition.reward,
@@ -111,14 +111,14 @@ class FineTunedPolicy(AdaptivePolicy):
         """Action parameters `[num_tasks, P]`, each from the task's own network."""
         network = packed(self._state, "policy")
         data = {"observation": observation[:, None]}
-        parameters: Tensor = call_in_tasks(self.model.policy, action_parameters, network, data)
-        return parameters.squeeze(1)
+        parameters: Tensor = call_in_tasks(self.model.policy, action_parameters, network, data).squeeze(1)
+        return parameters if isinstance(self._head, GaussianHead) else self._head(parameters)
 
-    def _update(self, slot: int, lesson: Lesson) -> None:
+    def _update(self, slot: int, steps: Transitions) -> None:
         number = int(self._updates[slot])
         load_learner_state(self.model.policy, {name: x[slot] for name, x in self._state.items()})
-        fill_rollout(self.model, lesson)
-        self.model.batch_size = -(-len(lesson.reward) // self._tuning.minibatches)
+        fill_rollout(self.model, steps)
+        self.model.batch_size = -(-len(steps.reward) // self._tuning.minibatches)
         try:
             with borrowed_randomness(seeding.stream_seed(self._tuning.seed, "minibatches", slot, number)):
                 self.model.train()
@@ -138,9 +138,9 @@ class TaskTransitions:
     def __init__(self, num_tasks: int, device: torch.device) -> None:
         self._length = torch.zeros(num_tasks, dtype=torch.int64, device=device)
         self._episodes = torch.zeros_like(self._length)  # that ended
-        self._rows: Lesson | None = None  # [N, room, ...]
+        self._rows: Transitions | None = None  # [N, room, ...]
 
-    def add(self, step: Lesson, mask: Tensor) -> None:
+    def add(self, step: Transitions, mask: Tensor) -> None:
         """Add one step `[N, ...]` in the tasks where `mask` [N] is true."""
         rows = self._with_room(step)
         index = mask.nonzero().squeeze(-1)
@@ -149,24 +149,24 @@ class TaskTransitions:
         self._length += mask
         self._episodes += mask & (step.terminated | step.truncated)
 
-    def _with_room(self, step: Lesson) -> Lesson:
+    def _with_room(self, step: Transitions) -> Transitions:
         """The rows, with a free place in each task."""
         if self._rows is None:
-            self._rows = Lesson(*(x.new_zeros(len(x), ROOM, *x.shape[1:]) for x in step))
+            self._rows = Transitions(*(x.new_zeros(len(x), ROOM, *x.shape[1:]) for x in step))
         if int(self._length.max()) == self._rows.reward.shape[1]:
-            self._rows = Lesson(*(torch.cat([row, torch.zeros_like(row)], 1) for row in self._rows))
+            self._rows = Transitions(*(torch.cat([row, torch.zeros_like(row)], 1) for row in self._rows))
         return self._rows
 
     def complete(self, episodes: int) -> list[int]:
         """Indices of the tasks that have experienced `episodes` episodes."""
         return (self._episodes == episodes).nonzero().flatten().tolist()
 
-    def take(self, slot: int) -> Lesson:
+    def take(self, slot: int) -> Transitions:
         """The steps of one task; forgets them."""
         assert self._rows is not None
-        lesson = Lesson(*(row[slot, : int(self._length[slot])].clone() for row in self._rows))
+        steps = Transitions(*(row[slot, : int(self._length[slot])].clone() for row in self._rows))
         self.forget(torch.tensor([slot], device=self._length.device))
-        return lesson
+        return steps
 
     def forget(self, where: Tensor) -> None:
         self._length[where] = 0
@@ -185,25 +185,25 @@ def load_learner_state(policy: ActorCriticPolicy, state: Stacked) -> None:
 
 
 @torch.no_grad()
-def fill_rollout(model: PPO, lesson: Lesson) -> None:
+def fill_rollout(model: PPO, steps: Transitions) -> None:
     """Put whole episodes into the model's rollout buffer, as if it had collected them with the parameters it has now.
 
     An episode that ran out of time goes on with what the critic expects, as in Stable-Baselines3's own rollouts.
     """
     policy, buffer = model.policy, model.rollout_buffer
-    action = lesson.action if lesson.action.dim() == 1 else lesson.action.flatten(1)
-    values, log_probs, _ = policy.evaluate_actions(lesson.observation, action)
-    ended = lesson.terminated | lesson.truncated
-    expected = policy.predict_values(lesson.next_observation).flatten()
+    action = steps.action if steps.action.dim() == 1 else steps.action.flatten(1).float()
+    values, log_probs, _ = policy.evaluate_actions(steps.observation, action)
+    ended = steps.terminated | steps.truncated
+    expected = policy.predict_values(steps.next_observation).flatten()
     columns = {
-        "observations": lesson.observation,
-        "actions": lesson.action,
-        "rewards": lesson.reward + model.gamma * expected * lesson.truncated,
+        "observations": steps.observation,
+        "actions": steps.action,
+        "rewards": steps.reward + model.gamma * expected * steps.truncated,
         "episode_starts": ended.roll(1),  # the last step ends an episode, and before the first one did
         "values": values,
         "log_probs": log_probs,
     }
-    buffer.buffer_size = len(lesson.reward)
+    buffer.buffer_size = len(steps.reward)
     buffer.reset()
     for name, x in columns.items():
         array = getattr(buffer, name)
@@ -213,7 +213,7 @@ def fill_rollout(model: PPO, lesson: Lesson) -> None:
 
 
 def action_parameters(policy: ActorCriticPolicy, data: Data) -> Tensor:
-    """Parameters `[B, P]` of the library's action heads, from a network of Stable-Baselines3."""
+    """Parameters `[B, P]` of a Gaussian head, else outputs `[B, P]`, from a network of Stable-Baselines3."""
     features = policy.extract_features(data["observation"], policy.pi_features_extractor)
     assert isinstance(features, Tensor)  # actor and critic share what flattens the observation
     output: Tensor = policy.action_net(policy.mlp_extractor.forward_actor(features))

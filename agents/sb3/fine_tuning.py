@@ -21,6 +21,7 @@ from metarl.adaptation.stacked import Stacked
 from metarl.agents.sb3.fine_tuned_policy import FineTunedPolicy, Tuning, learner_state, load_learner_state
 from metarl.sb3 import TaskVecEnv
 from metarl.seeding import borrowed_randomness
+from metarl.spaces import is_plain, kinds
 from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
 from metarl.training.agent import Agent
 from metarl.training.checkpoints import check_tensors
@@ -89,7 +90,7 @@ class FineTuning(Agent):
     >>> agent.learn(2000).policy(num_tasks=3).act(torch.zeros(3, dtype=torch.int64)).shape
     torch.Size([3])
 
-    Raises ValueError where actions are neither discrete nor of a bounded Box.
+    Raises ValueError where actions are those of a Box that is not bounded.
     """
 
     Options = FineTuningOptions
@@ -222,6 +223,11 @@ def _random_network(model: PPO, seed: int, slot: int) -> ActorCriticPolicy:
 
 def _check_actions(distribution: TaskDistribution) -> None:
     space = distribution.action_space
-    bounded = isinstance(space, spaces.Box) and np.isfinite([space.low, space.high]).all()
-    if not bounded and not isinstance(space, spaces.Discrete):
-        raise ValueError(f"PPO takes actions that are Discrete or a bounded Box; {distribution.name} has {space}")
+    if isinstance(space, spaces.Box) and not np.isfinite([space.low, space.high]).all():
+        raise ValueError(f"PPO of Stable-Baselines3 takes a Box only if it is bounded; {distribution.name} has {space}")
+    if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary) and len(space.shape) != 1:
+        raise ValueError(
+            f"PPO of Stable-Baselines3 takes a flat {type(space).__name__}; {distribution.name} has {space}"
+        )
+    if not is_plain(space, "action"):
+        raise ValueError(f"PPO of Stable-Baselines3 takes {kinds('action')} actions; {distribution.name} has {space}")

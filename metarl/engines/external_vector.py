@@ -6,12 +6,11 @@ from typing import Any, final
 import gymnasium
 import numpy as np
 import torch
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from metarl.finite import first_broken
-from metarl.spaces import start_of
+from metarl.spaces import original_action, start_of
 from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import Step, TaskDistribution, TaskVectorEnv
 
@@ -56,7 +55,8 @@ class SimulatorVectorEnv(TaskVectorEnv):
         self.check_actions(actions)
         if self._now is None:
             raise RuntimeError("call reset before step")
-        observation, reward, terminated, truncated, infos = self._envs.step(self._actions(actions))
+        own_actions = original_action(self._envs.single_action_space, actions.cpu().numpy(), self.num_envs)
+        observation, reward, terminated, truncated, infos = self._envs.step(own_actions)
         self._elapsed += 1
         terminated = np.array(terminated, bool)
         own_end = terminated | np.asarray(truncated, bool)
@@ -90,13 +90,6 @@ class SimulatorVectorEnv(TaskVectorEnv):
         first = self._plain(self._envs.reset(seed=seed, options=options)[0])
         self._observation = np.where(mask.reshape(-1, *[1] * (first.ndim - 1)), first, self._observation)
         self._elapsed[mask] = 0
-
-    def _actions(self, actions: Tensor) -> np.ndarray:
-        space = self._envs.single_action_space
-        array = actions.cpu().numpy()
-        if isinstance(space, spaces.Box):
-            array = np.clip(array.astype(space.dtype), space.low, space.high)
-        return np.array(array + start_of(space), space.dtype)
 
     def _plain(self, observation: Any) -> np.ndarray:
         """A copy of observations as the family has them: float32, uint8 images, integers from 0."""

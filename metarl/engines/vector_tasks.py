@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from metarl.engines.external_vector import ApplyTasks, SimulatorVectorEnv, check_reset_mask
 from metarl.engines.single_env import SlotEnv
-from metarl.spaces import HybridBox, plain_space
+from metarl.spaces import plain_space
 from metarl.tasks.batch import Tasks
 from metarl.tasks.prior_tasks import Draw, MakeExpert, PriorTasks, Range
 
@@ -129,12 +129,11 @@ def _look(envs: "gymnasium.vector.VectorEnv[Any, Any, Any]", max_episode_steps: 
     horizon = max_episode_steps or (envs.spec.max_episode_steps if envs.spec is not None else None)
     if horizon is None:
         raise ValueError("the environments have no time limit: give max_episode_steps=...")
-    space, actions = envs.single_observation_space, envs.single_action_space
-    observation_space, action_space = plain_space(space, "observation"), plain_space(actions, "action")
+    space = envs.single_observation_space
+    observation_space, action_space = (
+        plain_space(space, "observation"),
+        plain_space(envs.single_action_space, "action"),
+    )
     if observation_space.shape != space.shape:
         raise ValueError(f"observations of {space} must become vectors: gymnasium.wrappers.vector.FlattenObservation")
-    if isinstance(action_space, HybridBox):
-        raise ValueError(f"actions of {actions} are no array: let the environments take a Box")
-    if action_space.shape != actions.shape:
-        raise ValueError(f"actions of {actions} have no axis: let the environments take a Box of shape (1,)")
     return EnvSpec(observation_space, action_space, horizon)

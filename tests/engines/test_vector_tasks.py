@@ -117,7 +117,7 @@ class Own(gymnasium.vector.VectorEnv[Any, Any, Any]):
         self.num_envs, self.flaw = num_envs, flaw
         self.metadata = {} if flaw == "mode" else {"autoreset_mode": AutoresetMode.SAME_STEP}
         self.single_observation_space = spaces.Discrete(9, start=1)
-        self.single_action_space = spaces.Box(-1, 1, ()) if flaw == "axis" else spaces.Discrete(2, start=3)
+        self.single_action_space = spaces.Discrete(2, start=3)
         self.observation_space = spaces.MultiDiscrete([9] * num_envs, start=[1] * num_envs)
         self.action_space = spaces.MultiDiscrete([2] * num_envs, start=[3] * num_envs)
         self.x: np.ndarray = np.ones(num_envs, np.int64)
@@ -164,7 +164,6 @@ def test_a_simulator_of_ones_own_counts_as_it_likes_and_may_reuse_its_buffer() -
     [
         ("mode", 20, r'own-v1: .*must say metadata\["autoreset_mode"\], one of AutoresetMode.NEXT_STEP'),
         ("mask", 20, "own-v1: .*this one reset the others, too"),
-        ("axis", 20, r"own-v1: actions of Box.* have no axis: let the environments take a Box of shape \(1,\)"),
         ("", None, "own-v1: the environments have no time limit: give max_episode_steps="),
     ],
 )

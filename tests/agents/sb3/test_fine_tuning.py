@@ -1,6 +1,7 @@
 """Fine-tuning with Stable-Baselines3's PPO: its own rollouts and updates, one network a task, exact resume."""
 
 import dataclasses
+import functools
 import itertools
 from pathlib import Path
 from typing import Any, cast, final
@@ -18,11 +19,12 @@ from torch import Tensor
 
 import metarl
 from metarl.adaptation.stacked import Stacked
-from metarl.agents.sb3.fine_tuned_policy import FineTunedPolicy, Lesson, fill_rollout
+from metarl.agents.sb3.fine_tuned_policy import FineTunedPolicy, Transitions, fill_rollout
 from metarl.agents.sb3.fine_tuning import FineTuning, FineTuningOptions
 from metarl.contracts.clauses import untouched_by
 from metarl.engines.gym_tasks import GymTasks
 from metarl.evaluation.evaluator import evaluate
+from metarl.priors import Integers
 from metarl.sb3 import TaskVecEnv
 from metarl.seeding import borrowed_randomness
 from metarl.tasks.policies import Transition
@@ -88,20 +90,71 @@ class Recorder(VecEnvWrapper):
         self.rows.append((float(reward[0]), bool(done[0] and not truncated), truncated, last))
         return outcome
 
-    def lesson(self, buffer: RolloutBuffer) -> Lesson:
+    def transitions(self, buffer: RolloutBuffer) -> Transitions:
         """The same steps, with the observations and actions of the buffer, flattened by training."""
         columns = (torch.as_tensor(np.array(column)) for column in zip(*self.rows, strict=True))
         counted = (
             x[:, 0] if isinstance(space, spaces.Discrete) else x
             for x, space in ((buffer.observations, self.observation_space), (buffer.actions, self.action_space))
         )
-        return Lesson(*map(torch.as_tensor, counted), *columns)
+        return Transitions(*map(torch.as_tensor, counted), *columns)
 
 
-@pytest.mark.parametrize("name", ["grid-navigation", "point-navigation", "tabular-mdp"])
+class Panel(gymnasium.Env[Any, Any]):
+    """Levers to move, and the wanted position of each is the task; a right one pays 1."""
+
+    def __init__(self, action_space: Any) -> None:
+        self.action_space = action_space
+        self.observation_space = spaces.Box(0, 1, action_space.shape, np.float32)
+        self.wanted = np.zeros(action_space.shape)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return np.zeros(self.action_space.shape, np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action)
+        right = (action == self.wanted).astype(np.float32)
+        return right, float(right.sum()), False, False, {}
+
+
+def panels(action_space: Any, low: list[int], high: list[int]) -> GymTasks:
+    return metarl.from_gym(
+        functools.partial(Panel, action_space),
+        {"wanted": Integers(np.array(low), np.array(high))},
+        max_episode_steps=6,
+        name="panels-v1",
+        share_tasks=True,
+    )
+
+
+PANELS = {
+    "choices": panels(spaces.MultiDiscrete([2, 4], start=[0, 7]), [0, 7], [1, 10]),
+    "switches": panels(spaces.MultiBinary(3), [0, 0, 0], [1, 1, 1]),
+}
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_several_actions_at_once_are_learned_in_each_task(name: str) -> None:
+    family = PANELS[name]
+    options = FineTuningOptions(
+        width=16, num_tasks=4, batch_steps=96, num_minibatches=4, episodes_per_update=25, adaptation_rate=0.02
+    )
+    agent = FineTuning(family, options, seed=0, device="cpu").learn(96)
+    returns = evaluate(agent.policy(2), family.split("test"), 2, 100).returns
+    assert returns[:, -25:].mean() > returns[:, :25].mean() + 2  # after three updates
+
+
+def test_policy_keeps_the_contract_with_several_switches() -> None:
+    options = FineTuningOptions(width=8, num_tasks=4, batch_steps=96, n_epochs=1, episodes_per_update=2)
+    check_agent(FineTuning(PANELS["switches"], options, device="cpu"), PANELS["switches"])
+
+
+@pytest.mark.parametrize("name", ["grid-navigation", "point-navigation", "tabular-mdp", *PANELS])
 def test_a_filled_rollout_equals_the_one_that_stable_baselines_collects(name: str) -> None:
     """Observations, actions, log-probabilities, values, advantages and returns, from whole episodes of one task."""
-    distribution, steps = metarl.make(name), 2 * metarl.make(name).horizon
+    distribution = PANELS[name] if name in PANELS else metarl.make(name)
+    steps = 2 * distribution.horizon
     env = Recorder(TaskVecEnv(distribution, 1))
     with borrowed_randomness(0):
         collecting, filled = (PPO("MlpPolicy", env, n_steps=steps, batch_size=steps, device="cpu") for _ in range(2))
@@ -109,7 +162,7 @@ def test_a_filled_rollout_equals_the_one_that_stable_baselines_collects(name: st
         collecting.learn(steps)
     assert env.rows[-1][1] or env.rows[-1][2]
     collected = collecting.rollout_buffer
-    fill_rollout(filled, env.lesson(collected))
+    fill_rollout(filled, env.transitions(collected))
     for column in ("observations", "actions", "values", "log_probs", "advantages", "returns"):
         again = getattr(filled.rollout_buffer, column)
         np.testing.assert_allclose(again.reshape(steps, -1), getattr(collected, column).reshape(steps, -1), 1e-4, 1e-5)
@@ -267,7 +320,7 @@ def test_actions_that_ppo_cannot_take_are_refused() -> None:
         action_space = spaces.Box(-np.inf, np.inf, (1,))
 
     family = GymTasks("unbounded-v1", make=Unbounded, parameters={"x": (0, 1)}, max_episode_steps=3)
-    with pytest.raises(ValueError, match="Discrete or a bounded Box; unbounded-v1 has"):
+    with pytest.raises(ValueError, match="takes a Box only if it is bounded; unbounded-v1 has"):
         FineTuning(family)
     with pytest.raises(ValueError, match="num_tasks must be at least 1, got 0"):
         made().policy(0)

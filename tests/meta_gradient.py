@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from metarl import seeding
 from metarl.functional import losses as surrogates
-from metarl.nn.action_heads import GaussianHead
+from metarl.nn.gaussian_heads import GaussianHead
 from metarl.nn.memory import Memory
 from metarl.nn.recurrent import RecurrentMemory
 from metarl.nn.transformer import TransformerMemory
@@ -44,7 +44,7 @@ def made(kind: str, seed: int = 0) -> Policy:
         if kind == "attention":
             memory = TransformerMemory(WIDTH, 1, 2, 4)  # a window shorter than the trial: the masked path too
         elif kind == "gru":
-            memory = RecurrentMemory("gru", WIDTH, 1)
+            memory = RecurrentMemory("gru", WIDTH, 1, 10)
         return Policy(memory).double()
 
 

@@ -245,7 +245,7 @@ def test_graphs_are_for_cuda_devices_alone_and_not_yet_the_default() -> None:
     assert [cuda_graphs.wanted(choice, cuda) for choice in (None, False, True)] == [False, False, True]
     assert not cuda_graphs.wanted(True, cpu)
     agent = RL2(Slopes(), RL2Options(memory="gru", cuda_graphs=True), device="cpu")  # no effect, so that it loads here
-    assert not agent.optimiser.param_groups[0]["capturable"]
+    assert not agent._ppo.optimiser.param_groups[0]["capturable"]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

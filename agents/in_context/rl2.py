@@ -6,15 +6,14 @@ from typing import Any, final
 
 import torch
 from gymnasium import spaces
-from torch import Tensor, nn
+from torch import Tensor
 
-from metarl import cuda_graphs, distributed, seeding
+from metarl import distributed, seeding
 from metarl.agents.in_context.captured_rollout import CapturedRollout
 from metarl.agents.in_context.options import RL2Options
 from metarl.agents.in_context.policy import InContextPolicy
 from metarl.agents.outer_loop.expert_labels import ExpertLabels
-from metarl.agents.outer_loop.trial_ppo import Batch, Losses, TrialPPO
-from metarl.cuda_graphs import Captured
+from metarl.agents.outer_loop.trial_ppo import TrialPPO
 from metarl.engines.native import NativeVectorEnv
 from metarl.functional.schedules import effective_horizon, gamma_of_horizon, growing_steps, linear_decay
 from metarl.nn.actor import Actor
@@ -25,14 +24,13 @@ from metarl.nn.retrieval import Retrieval
 from metarl.nn.transformer import TransformerMemory
 from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
 from metarl.training.agent import Agent
-from metarl.training.checkpoints import adam_state, check_tensors, load_adam_state, pack, unpack
+from metarl.training.checkpoints import check_tensors, pack, unpack
 from metarl.training.teaching import Teaching
 from metarl.trials.context import Context
 from metarl.trials.rollouts import collect
 from metarl.trials.trajectories import Trajectories
 
 __all__ = ["RL2", "RL2Options"]
-FEW_TRIALS = 100  # with fewer in a batch, minibatches of whole trials are too noisy for the critic
 SHORTEST_TRIAL = 10  # steps of the first training trials, unless an episode is longer
 
 
@@ -69,21 +67,8 @@ class RL2(Agent):
             self.critic = _critic(distribution, self.options, seeding.generator(seed, "task scale"))
         self.actor.to(self.device)
         self.critic.to(self.device)
-        parameters = [*self.actor.parameters(), *self.critic.parameters()]
-        self._graphs = distributed.size() == 1 and cuda_graphs.wanted(self.options.cuda_graphs, self.device)
-        rate = torch.zeros((), device=self.device) if self._graphs else 0.0
-        self.optimiser = torch.optim.Adam(parameters, lr=rate, eps=1e-5, fused=True, capturable=self._graphs)
-        self._ppo = TrialPPO(
-            self.actor,
-            self.critic,
-            distribution.horizon,
-            self.trial_steps,
-            self.options.gae_lambda,
-            self.options.clip_range,
-            self.options.bptt_steps,
-            self.options.bf16,
-        )
-        self._prepare()
+        self._ppo = TrialPPO(self.actor, self.critic, self.options, distribution.horizon, self.trial_steps)
+        self._rollout: tuple[object, CapturedRollout] | None = None  # its settings come first
 
     @property
     def trial_episodes(self) -> int:
@@ -105,9 +90,14 @@ class RL2(Agent):
 
     def train_step(self, fraction_done: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
         steps = self._trial_steps(fraction_done)
+        gamma = self._gamma(steps)
         trajectories, expert_labels = self._collect(steps, fraction_done, on_step)
-        batch, explained = self._ppo.prepare_batch(trajectories, expert_labels, self._discount(steps), steps)
-        metrics = self._optimise(batch, fraction_done)
+        batch, explained = self._ppo.prepare_batch(trajectories, expert_labels, gamma, steps)
+        rate = self.options.learning_rate * linear_decay(fraction_done, self.options.warmup)
+        entropy = self.options.ent_coef * linear_decay(fraction_done) if expert_labels is None else 0.0
+        losses = self._ppo.update(batch, rate, entropy, self._stream("minibatches"))
+        if not all(map(math.isfinite, losses)):
+            raise FloatingPointError(f"update {self.updates}: losses are not finite: {losses}")
         self.actor.update_statistics(trajectories)
         self.critic.observation.update_statistics(trajectories.observations)
         episodes = int(distributed.total(trajectories.dones.sum()))
@@ -118,13 +108,15 @@ class RL2(Agent):
             "rollout/trial_len": trajectories.num_steps,
             "train/explained_variance": explained,
             "train/imitates": float(expert_labels is not None),
-            **metrics,
+            "train/learning_rate": rate,
+            "train/gamma": gamma,
+            **losses.metrics(),
         }
 
     def state(self) -> dict[str, Tensor]:
         modules = pack(actor=self.actor, critic=self.critic)
         episode_steps = torch.tensor(self._episode_steps, dtype=torch.float64)
-        return modules | {"episode_steps": episode_steps} | adam_state(self.optimiser)
+        return modules | {"episode_steps": episode_steps} | self._ppo.state()
 
     def load_state(self, state: Mapping[str, Tensor], source: str) -> None:
         check_tensors(source, state, self.state())
@@ -132,16 +124,8 @@ class RL2(Agent):
             raise ValueError(f"{source}: episode_steps must be at least 1, got {state['episode_steps']:g}")
         unpack(state, actor=self.actor, critic=self.critic)
         self._episode_steps = state["episode_steps"].item()
-        load_adam_state(self.optimiser, state)
-        self._prepare()
-
-    def _prepare(self) -> None:
-        """Choose how rollouts and epochs run. Graphs are recorded anew: tensors of the optimiser may be new ones."""
-        self._rollout: tuple[object, CapturedRollout] | None = None  # its settings come first
-        self._epoch: Callable[[Batch, Tensor, Tensor], Tensor] = self._policy_epoch
-        self._further_epoch: Callable[[Batch, Tensor, Tensor], Tensor] = self._critic_epoch
-        if self._graphs:
-            self._epoch, self._further_epoch = Captured(self._policy_epoch), Captured(self._critic_epoch)
+        self._ppo.load_state(state)
+        self._rollout = None
 
     def _collect(
         self, trial_steps: int, fraction_done: float, on_step: Callable[[TaskVectorEnv], None]
@@ -154,7 +138,7 @@ class RL2(Agent):
         env, imitates = self._env, self._has_expert and fraction_done < self.options.imitation_fraction
         tasks = self.distribution.sample(num_trials, self._stream("tasks"))
         action_seed, seed = self._stream_seed("act"), self._stream_seed("environment")
-        if self._graphs and isinstance(env, NativeVectorEnv):
+        if self._ppo.graphs and isinstance(env, NativeVectorEnv):
             played = self._captured_rollout(env, steps, imitates)(tasks, action_seed, seed)
             for _ in range(steps):
                 on_step(env)
@@ -197,79 +181,11 @@ class RL2(Agent):
         needed = trial_steps / horizon * self._episode_steps
         return min(trial_steps, horizon << max(0, math.ceil(math.log2(needed / horizon))))
 
-    def _discount(self, steps: int) -> float:
+    def _gamma(self, steps: int) -> float:
         """The discount per step in trials of `steps` steps."""
         if self.options.gamma is not None:
             return self.options.gamma
         return gamma_of_horizon(effective_horizon(steps, self.trial_steps, self.options.batch_steps))
-
-    def _optimise(self, batch: Batch, fraction_done: float) -> dict[str, float]:
-        """Epochs over minibatches of whole trials; returns the mean losses.
-
-        Raises FloatingPointError if a loss is not finite.
-        """
-        options = self.options
-        rate = options.learning_rate * linear_decay(fraction_done, options.warmup)
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["lr"].fill_(rate) if self._graphs else rate
-        entropy = options.ent_coef * linear_decay(fraction_done) if batch.expert_labels is None else 0.0
-        entropy_weight = torch.full((), entropy, device=self.device)
-        stream = self._stream("minibatches")
-        rows: list[Tensor] = []
-        for _ in range(options.n_epochs):
-            order = torch.randperm(len(batch.old_log_prob), generator=stream, device=self.device)
-            rows.append(self._epoch(batch, order, entropy_weight))
-        critic_losses = self._fit_critic(batch, stream)
-        means = torch.cat([torch.cat(rows).mean(0), critic_losses.mean(0, keepdim=True)]).tolist()
-        if not all(map(math.isfinite, means)):
-            raise FloatingPointError(f"update {self.updates}: losses are not finite: {means}")
-        return {**Losses(*means[:-1]).metrics(), "train/learning_rate": rate}
-
-    def _policy_epoch(self, batch: Batch, order: Tensor, entropy_weight: Tensor) -> Tensor:
-        """Gradient steps on minibatches of the trials in this order. Returns `Losses` `[num_minibatches, measures]`."""
-        rows = []
-        for part in order.chunk(self.options.num_minibatches):
-            self.optimiser.zero_grad()
-            rows.append(self._step(self._ppo.backward(batch, part, entropy_weight), self.actor, self.critic))
-        return torch.stack(rows)
-
-    def _fit_critic(self, batch: Batch, stream: torch.Generator) -> Tensor:
-        """Further epochs of the critic alone, on the memory of the updated policy. Returns all value losses `[K]`.
-
-        Minibatches of few whole trials are too noisy for a critic. Even few trials have many single steps.
-        """
-        epochs = self.options.critic_epochs
-        if epochs is None:
-            epochs = 10 if len(batch.target) * distributed.size() < FEW_TRIALS else 0
-        if epochs == 0:
-            return torch.zeros(1, device=self.device)
-        memory, rows = self._ppo.memory_outputs(batch.context), []
-        for _ in range(epochs):
-            order = torch.randperm(batch.target.numel(), generator=stream, device=self.device)
-            rows.append(self._further_epoch(batch, memory, order))
-        return torch.cat(rows)
-
-    def _critic_epoch(self, batch: Batch, memory: Tensor, order: Tensor) -> Tensor:
-        """Gradient steps of the critic on single steps in this order. Returns value losses `[critic_minibatches]`."""
-        rows = []
-        for part in order.chunk(self.options.critic_minibatches):
-            self.optimiser.zero_grad()
-            rows.append(self._step(self._ppo.backward_critic(batch, memory, part), self.critic))
-        return torch.stack(rows)
-
-    def _step(self, measured: Tensor, *modules: nn.Module) -> Tensor:
-        """One optimiser step on the clipped gradients of `modules`, left out if `measured` is not finite.
-
-        Returns `measured`. The host reads it once an update: after every step it would wait for the device each time.
-        """
-        gradients = [p.grad for module in modules for p in module.parameters() if p.grad is not None]
-        distributed.average([measured, *gradients])
-        for module in modules:
-            nn.utils.clip_grad_norm_(module.parameters(), self.options.max_grad_norm)
-        broken = 1 - torch.isfinite(measured).all().float()
-        self.optimiser.found_inf = broken  # type: ignore[attr-defined]  # as a gradient scaler tells a fused optimiser
-        self.optimiser.step()
-        return measured
 
 
 def _teaching(distribution: TaskDistribution, options: RL2Options) -> Teaching:
@@ -283,7 +199,9 @@ def _actor(distribution: TaskDistribution, options: RL2Options) -> Actor:
     space, retrieval = distribution.observation_space, None
     if options.episodic_retrieval:
         retrieval = Retrieval(space, options.width, options.num_heads, options.window)
-    return Actor(space, distribution.action_space, retrieval, _memory(options), options.width)
+    trial_steps = (options.num_episodes or distribution.num_episodes) * distribution.horizon
+    memory = _memory(options, trial_steps)
+    return Actor(space, distribution.action_space, retrieval, memory, options.width, options.squashed_gaussian)
 
 
 def _critic(distribution: TaskDistribution, options: RL2Options, generator: torch.Generator) -> TrialCritic:
@@ -291,7 +209,7 @@ def _critic(distribution: TaskDistribution, options: RL2Options, generator: torc
     return TrialCritic(distribution.observation_space, options.width, tasks, max(64, options.width))
 
 
-def _memory(options: RL2Options) -> Memory[Any]:
+def _memory(options: RL2Options, trial_steps: int) -> Memory[Any]:
     if options.memory == "transformer":
         return TransformerMemory(options.width, options.num_layers, options.num_heads, options.window)
-    return RecurrentMemory(options.memory, options.width, options.num_layers)
+    return RecurrentMemory(options.memory, options.width, options.num_layers, trial_steps)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from metarl import seeding
 from metarl.adaptation.stacked import Data
 from metarl.functional.losses import likelihood_ratio
-from metarl.nn.action_heads import GaussianHead
+from metarl.nn.gaussian_heads import GaussianHead
 from metarl.nn.layers import linear, mlp
 from metarl.nn.transformer import TransformerMemory
 

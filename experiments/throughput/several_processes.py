@@ -1,7 +1,8 @@
 """What two processes under torchrun are worth on two cores, beside one process of two threads or of one.
 
 `python -m experiments.throughput.several_processes` runs them in turn, prints their environment steps per second and
-the ratios, and writes `results/several-processes.json`.
+the ratios, and writes `results/several-processes.json`. Two processes that know nothing of each other run, too: they
+show the most that two can do on this machine.
 """
 
 import json
@@ -29,7 +30,13 @@ from metarl.training.agent import Agent
 RESULT = Path(__file__).parents[1] / "results" / "several-processes.json"
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 TWO_THREADS, ONE_THREAD = "one process of two threads", "one process of one thread"
-SIDES = {TWO_THREADS: ([], "2"), ONE_THREAD: ([], "1"), "two processes of one thread": (TORCHRUN, "1")}
+STRANGERS = "two processes, strangers to each other"
+SIDES = {  # launcher, threads, how many at once
+    TWO_THREADS: ([], "2", 1),
+    ONE_THREAD: ([], "1", 1),
+    STRANGERS: ([], "1", 2),
+    "two processes of one thread": (TORCHRUN, "1", 1),
+}
 CELLS = {
     "RL² on grid navigation": "rl2",
     "MAML on point navigation": "maml",
@@ -61,7 +68,7 @@ def main(rounds: int = 3, updates: int = 1, cell: str | None = None) -> None:
 def compare(title: str, cell: str, rounds: int, updates: int) -> Row:
     values: dict[str, list[float]] = {name: [] for name in SIDES}
     for _ in range(rounds):
-        for name, (launcher, threads) in SIDES.items():
+        for name, (launcher, threads, copies) in SIDES.items():
             command = [
                 sys.executable,
                 *launcher,
@@ -73,9 +80,18 @@ def compare(title: str, cell: str, rounds: int, updates: int) -> Row:
                 str(updates),
             ]
             environment = {**os.environ, "OMP_NUM_THREADS": threads}
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-            values[name].append(float(done.stdout.splitlines()[-1]))
-    return Row(title, "steps/s", values, (TWO_THREADS, ONE_THREAD))
+            values[name].append(sum(_rates(command, environment, copies)))
+    return Row(title, "steps/s", values, (TWO_THREADS, ONE_THREAD, STRANGERS))
+
+
+def _rates(command: list[str], environment: dict[str, str], copies: int) -> list[float]:
+    """What `copies` processes print that run at once. Raises CalledProcessError if one fails."""
+    started = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(copies)]
+    printed = [process.communicate()[0] for process in started]
+    for process in started:
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
+    return [float(text.splitlines()[-1]) for text in printed]
 
 
 def steps_per_second(cell: str, updates: int) -> float | None:

@@ -52,10 +52,17 @@ def mean_and_deviation(x: Tensor) -> tuple[Tensor, Tensor]:
     return x.mean(), x.std(correction=0)
 
 
-def normalised(x: Tensor, moments: Callable[[Tensor], tuple[Tensor, Tensor]] = mean_and_deviation) -> Tensor:
-    """`x` minus its mean, divided by its standard deviation. `moments` computes both, by default over all elements."""
+def normalised(
+    x: Tensor,
+    moments: Callable[[Tensor], tuple[Tensor, Tensor]] = mean_and_deviation,
+    least_deviation: float | Tensor = 0.0,
+) -> Tensor:
+    """`x` minus its mean, divided by its standard deviation. `moments` computes both, by default over all elements.
+
+    A deviation under `least_deviation` counts as that, so that noise is not blown up where nothing differs.
+    """
     mean, deviation = moments(x)
-    return (x - mean) / (deviation + 1e-8)
+    return (x - mean) / (deviation.clamp(min=least_deviation) + 1e-8)
 
 
 def log_likelihood(log_prob: Tensor, advantage: Tensor, valid: Tensor) -> Tensor:

@@ -35,9 +35,10 @@ class Actor(nn.Module):
         retrieval: Retrieval | None,
         memory: Memory[Any],
         width: int,
+        squashed: bool = False,
     ) -> None:
         super().__init__()
-        self.head = action_head(action_space)
+        self.head = action_head(action_space, squashed)
         self.encoder = ContextEncoder(observation_space, self.head, width)
         self.retrieval = retrieval
         self.memory = memory

@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from metarl.nn.action_heads import ActionHead
+from metarl.nn.action_head import ActionHead
 from metarl.nn.convolutions import Convolutions
 from metarl.nn.layers import linear
 from metarl.nn.normalisation import RewardScale, RunningNormaliser

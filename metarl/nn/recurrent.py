@@ -12,9 +12,14 @@ Hidden = tuple[Tensor, ...]  # [layers, B, D] each: of a GRU its output, of an L
 
 @final
 class RecurrentMemory(Memory[Hidden]):
-    """A gated recurrent network: GRU (Cho et al. 2014, arXiv 1406.1078) or LSTM (Hochreiter and Schmidhuber 1997)."""
+    """A gated recurrent network: GRU (Cho et al. 2014, arXiv 1406.1078) or LSTM (Hochreiter and Schmidhuber 1997).
 
-    def __init__(self, cell: Literal["gru", "lstm"], width: int, layers: int) -> None:
+    An LSTM starts with forget gates that keep something for 1 to `trial_steps` steps, each unit for another time
+    (chrono initialisation, Tallec and Ollivier 2018, arXiv 1804.11188). With gates of 1/2 nothing would be left of a
+    trial's first step after 20, and no gradient would say what it was worth.
+    """
+
+    def __init__(self, cell: Literal["gru", "lstm"], width: int, layers: int, trial_steps: int) -> None:
         super().__init__()
         network = {"gru": nn.GRU, "lstm": nn.LSTM}[cell]
         self.network = network(width, width, layers, batch_first=True)
@@ -24,6 +29,8 @@ class RecurrentMemory(Memory[Hidden]):
                     nn.init.orthogonal_(gate)
             else:
                 nn.init.zeros_(parameter)
+            if cell == "lstm" and name.startswith("bias_ih"):
+                _keep_for(parameter.data, width, trial_steps)
 
     def forward(self, x: Tensor, state: Hidden | None = None) -> tuple[Tensor, Hidden]:
         single = isinstance(self.network, nn.GRU)  # whose state is a tensor, not a tuple
@@ -40,3 +47,10 @@ class RecurrentMemory(Memory[Hidden]):
 
     def reset(self, state: Hidden, mask: Tensor) -> Hidden:
         return tuple(torch.where(mask[:, None], 0.0, part) for part in state)
+
+
+def _keep_for(bias: Tensor, width: int, steps: int) -> None:
+    """Set an LSTM's bias [4 * width] so that its units keep something for 1 to `steps` steps."""
+    gates = bias.view(4, width)  # input, forget, cell, output
+    gates[1].uniform_(1, max(2, steps - 1)).log_()
+    gates[0] = -gates[1]

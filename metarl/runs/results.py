@@ -15,8 +15,8 @@ from metarl.runs.folder import Run
 from metarl.runs.meta_test import MetaTest
 from metarl.training.agent import Agent
 from metarl.training.logs import RETURN, Rows
+from metarl.trials.context import Context, trial_context
 from metarl.trials.recording import RecordedTrial, record_trial
-from metarl.trials.trajectories import Trajectories
 
 
 def write_results(folder: Path, run: Run, trials: MetaTest, agent: Agent, results: Sequence[Evaluation]) -> Path:
@@ -40,7 +40,7 @@ def write_results(folder: Path, run: Run, trials: MetaTest, agent: Agent, result
 
 def attention_record(agent: Agent, trial: RecordedTrial) -> AttentionRecord | None:
     """What the agent's policy reads at each step of `trial`; None where it has no attention to show."""
-    read = agent.attention_weights(_trajectory(trial, agent).context())
+    read = agent.attention_weights(_context(trial, agent))
     return None if read is None else AttentionRecord(read[0].cpu().numpy(), trial.rewards, trial.dones)
 
 
@@ -67,12 +67,10 @@ def _learning_curve(run: Run) -> dict[str, Rows]:
     return {run.path.name: rows} if any(RETURN in row for row in rows) else {}
 
 
-def _trajectory(trial: RecordedTrial, agent: Agent) -> Trajectories:
-    """A recorded trial as a batch of one."""
+def _context(trial: RecordedTrial, agent: Agent) -> Context:
+    """What the agent read in a recorded trial, as a batch of one."""
     tensors = (trial.observations, trial.actions, trial.rewards, trial.dones)
-    observations, actions, rewards, dones = (torch.as_tensor(values, device=agent.device)[None] for values in tensors)
-    never = torch.zeros_like(dones)
-    return Trajectories(trial.task, observations, actions, rewards, dones, never, torch.zeros_like(rewards))
+    return trial_context(*(torch.as_tensor(values, device=agent.device)[None] for values in tensors))
 
 
 def _evaluation(run: Run, split: str) -> Evaluation:

@@ -25,6 +25,7 @@ METRICS: dict[str, str] = {  # what agents log; names of Stable-Baselines3 where
     "train/explained_variance": "share of the returns' variance that the critic explains",
     "train/std": "mean deviation of continuous actions",
     "train/learning_rate": "step size of the optimiser",
+    "train/gamma": "discount per step of a trial",
     "train/imitates": "1 while an expert is imitated",
     "train/backtracks": "how often TRPO shortened its step",
     "time/iterations": "updates so far",

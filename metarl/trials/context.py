@@ -32,20 +32,24 @@ class Context:
 
 
 def trial_context(observation: Tensor, action: Tensor, reward: Tensor, done: Tensor) -> Context:
-    """The context of whole trials, from `observation` and `action` [B, T, ...], `reward` and `done` [B, T]."""
+    """The context `[B, S, ...]` of whole trials, from `observation` `[B, S, ...]` and the transitions between.
+
+    `action` `[B, T, ...]`, `reward` and `done` `[B, T]` have S steps, of which the last is not read, or S - 1.
+    """
+    steps = observation.shape[1] - 1
     return Context(
         observation,
-        _shifted(observation),
-        _shifted(action),
-        _shifted(reward),
-        _shifted(done.float()),
-        _shifted(torch.ones_like(reward)),
+        _after_nothing(observation[:, :steps]),
+        _after_nothing(action[:, :steps]),
+        _after_nothing(reward[:, :steps]),
+        _after_nothing(done[:, :steps].float()),
+        _after_nothing(torch.ones_like(reward[:, :steps])),
     )
 
 
-def _shifted(x: Tensor) -> Tensor:
-    """`x` [B, T, ...] one step later, zero at the first."""
-    return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
+def _after_nothing(x: Tensor) -> Tensor:
+    """`x` [B, T, ...] with zero before its first step, `[B, T + 1, ...]`."""
+    return torch.cat([x.new_zeros(len(x), 1, *x.shape[2:]), x], 1)
 
 
 @final

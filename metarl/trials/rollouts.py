@@ -68,7 +68,7 @@ def play_on(
     num_steps: int,
     on_step: Callable[[], None] | None = None,
 ) -> list[Tensor]:
-    """The tensor fields of `Trajectories` `[B, T, ...]`, from the first `observation` [B, ...] on.
+    """The tensor fields of `Trajectories`, from the first `observation` [B, ...] on.
 
     It copies nothing from the device to the host.
     """
@@ -84,7 +84,7 @@ def play_on(
         observation = following
         if on_step is not None:
             on_step()
-    return [torch.stack(column, 1) for column in columns]
+    return [*(torch.stack(column, 1) for column in columns), observation]
 
 
 def check_finite(trajectories: Trajectories) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import final
 
+import torch
 from torch import Tensor
 
 from metarl.tasks.batch import Tasks
@@ -21,6 +22,7 @@ class Trajectories:
     terminated: Tensor  # [B, T]
     truncated: Tensor  # [B, T]
     log_probs: Tensor  # [B, T] of the actions, recorded while sampling
+    next_observation: Tensor  # [B, ...] the one that step T would have begun with
 
     @property
     def num_trials(self) -> int:
@@ -40,6 +42,8 @@ class Trajectories:
         complete = self.dones.flip(1).cumsum(1).flip(1) > 0
         return ((self.rewards * complete).sum() / self.dones.sum()).item()
 
-    def context(self) -> Context:
-        """The context `[B, T, ...]` that an agent read before each action."""
-        return trial_context(self.observations, self.actions, self.rewards, self.dones)
+    def context(self, and_next: bool = False) -> Context:
+        """The context `[B, T, ...]` that an agent read before each action; `and_next`: that of step T as well."""
+        last = self.next_observation[:, None] if and_next else self.observations[:, :0]
+        observations = torch.cat([self.observations, last], 1)
+        return trial_context(observations, self.actions, self.rewards, self.dones)

@@ -27,6 +27,19 @@ def test_reach_is_the_sum_of_the_powers_of_its_factor() -> None:
 def test_a_discount_reaches_beyond_trials_of_which_there_are_many() -> None:
     assert effective_horizon(steps=15, trial_steps=60, batch_steps=25_000) == 150
     assert effective_horizon(steps=60, trial_steps=60, batch_steps=25_000) == 600
-    assert effective_horizon(steps=200, trial_steps=600, batch_steps=25_000) == 100
-    assert effective_horizon(steps=400, trial_steps=400, batch_steps=50_000) == 200
-    assert effective_horizon(steps=60, trial_steps=60, batch_steps=2000) == 100
+    assert effective_horizon(steps=60, trial_steps=60, batch_steps=7500) == 300
+
+
+def test_a_discount_reaches_one_trial_ahead_at_least() -> None:
+    assert effective_horizon(steps=600, trial_steps=600, batch_steps=6000) == 600
+    assert effective_horizon(steps=3000, trial_steps=3000, batch_steps=1) == 3000
+
+
+@pytest.mark.parametrize(("trial_steps", "batch_steps"), [(100, 25_000), (100, 24_999), (101, 25_000), (1000, 25_000)])
+def test_one_step_more_or_less_hardly_changes_a_discount(trial_steps: int, batch_steps: int) -> None:
+    here, longer, larger = (
+        effective_horizon(steps, steps, batch)
+        for steps, batch in ((trial_steps, batch_steps), (trial_steps + 1, batch_steps), (trial_steps, batch_steps + 1))
+    )
+    assert longer == pytest.approx(here, rel=0.01)
+    assert larger == pytest.approx(here, rel=0.001)

@@ -4,7 +4,9 @@ import torch
 from gymnasium import spaces
 
 from metarl import seeding
-from metarl.nn.action_heads import CategoricalHead, GaussianHead, action_head
+from metarl.nn.action_heads import action_head
+from metarl.nn.discrete_heads import CategoricalHead
+from metarl.nn.gaussian_heads import GaussianHead, SquashedGaussianHead
 from metarl.spaces import HybridBox
 
 
@@ -44,6 +46,35 @@ def test_gaussian_samples_have_the_mean_and_deviation_of_the_parameters(device: 
     actions = head.sample(head(torch.full((100_000, 1), 0.5, device=device)), seeding.generator(0, device=device))
     assert abs(actions.mean().item() - 3.0) < 0.04
     assert abs(actions.std().item() - 4 * head.log_std.exp().item()) < 0.04
+
+
+@pytest.mark.parametrize(("mean", "deviation"), [(0.0, 0.3), (0.7, 0.6), (-2.0, 1.0)])
+def test_squashed_gaussian_agrees_with_the_definition(mean: float, deviation: float, device: str) -> None:
+    """Its density integrates to one; entropy and samples are those of the density; all actions lie in the box."""
+    head = SquashedGaussianHead(spaces.Box(-2.0, 6.0, (1,))).to(device)
+    parameters = torch.tensor([mean, float(np.log(deviation))], device=device)
+    edges = torch.linspace(-1, 1, 200_001, device=device)
+    inside = 2 + 4 * (edges[1:] + edges[:-1]) / 2
+    density = head.log_prob(parameters.expand(len(inside), 2), inside[:, None]).exp()
+    density = density.clamp(min=1e-30)
+    weight = density / 100_000  # of each interval, in units of half the box
+    assert weight.sum().item() == pytest.approx(1, abs=1e-3)
+    assert head.entropy(parameters).item() == pytest.approx(-(weight * density.log()).sum().item(), abs=5e-3)
+    actions = head.sample(parameters.expand(100_000, 2), seeding.generator(0, device=device))
+    assert actions.min() >= -2
+    assert actions.max() <= 6
+    assert actions.mean().item() == pytest.approx((weight * inside).sum().item(), abs=0.04)
+    assert head.mode(parameters).item() == pytest.approx(2 + 4 * np.tanh(mean), abs=1e-5)
+    assert head.encode(actions).abs().max() <= 1
+
+
+def test_squashed_actions_at_the_edge_keep_a_finite_density_and_gradient() -> None:
+    head = action_head(spaces.Box(-1.0, 1.0, (2,)), squashed=True)
+    parameters = head(torch.tensor([[9.0, -9.0]])).detach().requires_grad_()
+    action = head.sample(parameters, seeding.generator(0))
+    head.log_prob(parameters, action).sum().backward()  # type: ignore[no-untyped-call]
+    assert parameters.grad is not None
+    assert torch.isfinite(parameters.grad).all()
 
 
 def test_cross_entropy_to_a_certain_expert_is_minus_the_log_probability() -> None:

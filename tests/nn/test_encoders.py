@@ -2,7 +2,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from metarl.nn.action_heads import CategoricalHead
+from metarl.nn.discrete_heads import CategoricalHead
 from metarl.nn.encoders import ContextEncoder, ObservationEncoder
 from metarl.nn.normalisation import RewardScale, RunningNormaliser
 from metarl.trials.context import Context

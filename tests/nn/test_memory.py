@@ -14,7 +14,7 @@ STEPS, WIDTH = 17, 16
 def made(kind: str, device: str) -> Memory[Any]:
     with seeding.initialising(0):
         if kind in ("gru", "lstm"):
-            return RecurrentMemory(kind, WIDTH, 2).to(device)  # type: ignore[arg-type]
+            return RecurrentMemory(kind, WIDTH, 2, 20).to(device)  # type: ignore[arg-type]
         return TransformerMemory(WIDTH, 2, 2, 5 if kind == "window" else 1000).to(device)
 
 
@@ -61,6 +61,19 @@ def test_segments_and_steps_go_on_from_each_other(kind: str, device: str) -> Non
     rest, _ = memory(x[:, 10:], state)
     parts = torch.cat([start, torch.stack(middle, 1), rest], 1)
     torch.testing.assert_close(parts, memory(x)[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [20, 200])
+@torch.no_grad()
+def test_a_fresh_lstm_still_knows_the_first_step_at_the_end_of_a_trial(steps: int) -> None:
+    """With forget gates of 1/2 the share would be under 1e-5 after 20 steps."""
+    with seeding.initialising(0):
+        memory = RecurrentMemory("lstm", 32, 1, steps)
+    x = torch.randn(64, steps, 32, generator=seeding.generator(0))
+    other = x.clone()
+    other[:, 0] += 1
+    change = (memory(x)[0] - memory(other)[0]).norm(dim=-1).mean(0)
+    assert change[-1] > 0.02 * change[0]
 
 
 def test_segments_of_trials_that_are_not_in_step_are_refused(device: str) -> None:

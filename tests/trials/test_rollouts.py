@@ -11,7 +11,16 @@ from metarl.trials.trajectories import Trajectories
 def test_what_is_not_finite_is_named_with_environment_step_and_task(device: str) -> None:
     tasks = metarl.make("point-navigation").tasks(goal=[[0.25, 0.5], [0.5, 0.25]]).to(device)
     numbers, ends = torch.zeros(2, 3, device=device), torch.zeros(2, 3, dtype=torch.bool, device=device)
-    sound = Trajectories(tasks, torch.zeros(2, 3, 2, device=device), numbers, numbers, ends, ends, numbers)
+    sound = Trajectories(
+        tasks,
+        torch.zeros(2, 3, 2, device=device),
+        numbers,
+        numbers,
+        ends,
+        ends,
+        numbers,
+        torch.zeros(2, 2, device=device),
+    )
     check_finite(sound)
     rewards, observations = numbers.clone(), sound.observations.clone()
     rewards[1, 2], observations[1, 0, 1] = torch.inf, torch.nan

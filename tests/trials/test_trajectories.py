@@ -11,5 +11,5 @@ def test_the_mean_episode_return_leaves_out_what_did_not_end() -> None:
     terminated = torch.tensor([[0, 1, 0, 0], [0, 0, 0, 0]]).bool()
     truncated = torch.tensor([[0, 0, 1, 0], [0, 0, 0, 1]]).bool()
     unused = torch.zeros(2, 4)
-    trajectories = Trajectories(tasks, unused, unused, rewards, terminated, truncated, unused)
+    trajectories = Trajectories(tasks, unused, unused, rewards, terminated, truncated, unused, unused[:, 0])
     assert trajectories.mean_episode_return() == pytest.approx((3 + 4 + 4) / 3)

@@ -1,6 +1,7 @@
 """What PPO learns from a batch, against closed forms; gradients do not depend on how trials are cut."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 import metarl
 from metarl import seeding
 from metarl.agents.in_context.policy import InContextPolicy
-from metarl.agents.outer_loop.trial_ppo import Batch, Losses, TrialPPO
+from metarl.agents.outer_loop.trial_ppo import Batch, Losses, TrialPPO, TrialPPOOptions
 from metarl.functional import losses
 from metarl.nn.actor import Actor
 from metarl.nn.critic import TrialCritic
@@ -21,14 +22,27 @@ BANDIT = metarl.make("bernoulli-bandit", arms=3, pulls=6)
 TRIALS = 8
 
 
-def ppo(segment: int | None = None, gae_lambda: float = 1.0) -> TrialPPO:
+def ppo(
+    segment: int | None = None,
+    gae_lambda: float = 1.0,
+    horizon: int = BANDIT.horizon,
+    trial_steps: int = 12,
+    **options: Any,
+) -> TrialPPO:
     """A learner whose parameters are the same at every call; whole trials are twice as long as those played here."""
     with seeding.initialising(0):
-        actor = Actor(BANDIT.observation_space, BANDIT.action_space, None, RecurrentMemory("gru", 8, 1), 8)
+        actor = Actor(BANDIT.observation_space, BANDIT.action_space, None, RecurrentMemory("gru", 8, 1, 6), 8)
         critic = TrialCritic(BANDIT.observation_space, 8, None, 8)
-    return TrialPPO(
-        actor, critic, horizon=BANDIT.horizon, trial_steps=12, gae_lambda=gae_lambda, clip_range=0.2, bptt_steps=segment
-    )
+    chosen = TrialPPOOptions(gae_lambda=gae_lambda, bptt_steps=segment, **options)
+    return TrialPPO(actor, critic, chosen, horizon, trial_steps)
+
+
+def twin(learner: TrialPPO, **changed: Any) -> TrialPPO:
+    """Another learner with the same networks."""
+    other = ppo(**changed)
+    other.actor.load_state_dict(learner.actor.state_dict())
+    other.critic.load_state_dict(learner.critic.state_dict())
+    return other
 
 
 def played(learner: TrialPPO) -> Trajectories:
@@ -88,7 +102,7 @@ def test_before_any_step_the_ratio_is_1() -> None:
 
 def test_what_is_lost_by_falling_is_lost() -> None:
     """Staying pays one a step, and the next episode starts at once: only the clock makes a fall cost anything."""
-    learner = replace(ppo(), horizon=6, trial_steps=6)
+    learner = ppo(horizon=6, trial_steps=6)
     terminated, never = torch.zeros(2, TRIALS, 6, dtype=torch.bool)
     terminated[0, 1] = terminated[1:, -1] = True
     trajectories = replace(played(learner), rewards=torch.ones(TRIALS, 6), terminated=terminated, truncated=never)
@@ -101,16 +115,57 @@ def test_what_is_lost_by_falling_is_lost() -> None:
 
 @pytest.mark.parametrize(("steps", "rest"), [(6, 0.0), (12, 5.0)])
 def test_a_row_that_ends_before_its_trial_is_worth_what_the_critic_says(steps: int, rest: float) -> None:
-    learner = ppo()
+    learner = ppo(horizon=steps)
     nn.init.zeros_(learner.critic.output.weight)
     learner.critic.update_statistics(torch.tensor([0.0, 10.0]))  # from now on it says 5
     going_on = torch.zeros(TRIALS, 6, dtype=torch.bool)
     trajectories = replace(played(learner), rewards=torch.ones(TRIALS, 6), terminated=going_on, truncated=going_on)
-    learner = replace(learner, horizon=steps)
     batch, _ = learner.prepare_batch(trajectories, None, 1.0, steps)
     torch.testing.assert_close(batch.time_left[0] * 12, steps - torch.arange(6.0))
     returns = learner.critic.denormalised(batch.target)
     torch.testing.assert_close(returns[0], 6 - torch.arange(6.0) + rest)
+
+
+def test_a_cut_row_is_continued_by_the_value_of_the_state_after_it() -> None:
+    """Not by that of its last state: what the critic says of the state after the row is the target of the last step."""
+    learner = ppo(gae_lambda=0.0, horizon=12)
+    learner.critic.update_statistics(torch.tensor([0.0, 10.0]))
+    going_on = torch.zeros(TRIALS, 6, dtype=torch.bool)
+    rewards = torch.arange(6.0).expand(TRIALS, 6)
+    whole = replace(played(learner), rewards=rewards, terminated=going_on, truncated=going_on)
+    cut = replace(
+        whole,
+        next_observation=whole.observations[:, 3],
+        **{name: getattr(whole, name)[:, :3] for name in ("observations", "actions", "rewards", "log_probs")},
+        terminated=going_on[:, :3],
+        truncated=going_on[:, :3],
+    )
+    with torch.no_grad():
+        returns = [
+            other.critic.denormalised(other.prepare_batch(trajectories, None, 1.0, 12)[0].target)
+            for other, trajectories in ((learner, cut), (twin(learner, gae_lambda=0.0, horizon=12), whole))
+        ]
+    torch.testing.assert_close(returns[0], returns[1][:, :3], rtol=1e-4, atol=1e-4)
+
+
+def test_noise_of_the_critic_is_not_blown_up_where_all_actions_are_alike() -> None:
+    """Returns differ by the time left only, which the critic knows but for a thousandth of their deviation."""
+    x = torch.randn(1000, generator=seeding.generator(0)) * 1e-3
+    assert losses.normalised(x).std() == pytest.approx(1, abs=1e-2)
+    assert losses.normalised(x, least_deviation=0.01).std() == pytest.approx(0.1, rel=0.1)
+
+
+def test_no_further_pass_once_the_policy_has_moved_far_enough() -> None:
+    """A huge learning rate moves it at once, so the second pass is never taken; a small one takes all passes."""
+    passes = []
+    for rate in (1e-7, 1e-1):
+        learner = ppo(target_kl=0.01, n_epochs=4, num_minibatches=2, critic_epochs=0)
+        batch = assessed(learner)
+        steps: list[int] = []
+        learner.optimiser.register_step_post_hook(lambda *_, counted=steps: counted.append(1))
+        learner.update(batch, rate, 0.0, seeding.generator(0))
+        passes.append(len(steps) // 2)
+    assert passes == [4, 1]
 
 
 def test_gradients_of_parts_add_up() -> None:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
+from metarl.foreign import described
+
 # The optional dependencies of pyproject.toml, word for word. An installed copy may come from a checkout, a wheel or a
 # repository, so that no command names metarl itself rightly in all of them; the packages have one name everywhere.
 EXTRAS = {
@@ -36,12 +38,19 @@ def installation(extra: str) -> str:
 
 
 def import_attribute(path: str) -> Any:
-    """What `package.module:attribute` names; ValueError says which half is missing."""
+    """What `package.module:attribute` names.
+
+    Raises ValueError, which says which half is missing, and ImportError if the module cannot be imported.
+    """
     module_name, _, attribute = path.partition(":")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise ValueError(f"{path}: no module {error.name!r}; is its folder on the Python path?") from error
+    except (ImportError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise ImportError(f"{path}: importing {module_name} failed: {described(error)}") from error
     if not hasattr(module, attribute):
         raise ValueError(f"{path}: module {module_name} has no {attribute!r}")
     return getattr(module, attribute)

@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 import gymnasium
 
+from metarl.foreign import described, told
 from metarl.imports import import_attribute
 from metarl.tasks.distribution import TaskDistribution
 
@@ -83,6 +84,8 @@ def build(name: str, options: Mapping[str, Any], source: str | None = None) -> T
         distribution = target(**options)
     except TypeError as error:
         raise ValueError(f"{name}: {error}") from error
+    except (SystemExit, GeneratorExit) as error:
+        raise told(error, name) from error
     if not isinstance(distribution, TaskDistribution):
         raise _wrong_kind(name, type(distribution))
     return distribution
@@ -143,10 +146,10 @@ def load_plugin(plugin: Plugin) -> Any:
     """What a plugin adds; ValueError, naming the package, if that cannot be imported for whatever reason."""
     try:
         return import_attribute(plugin.place)
-    except (Exception, SystemExit) as error:
+    except Exception as error:
+        reason = described((isinstance(error, ImportError) and error.__cause__) or error)
         raise ValueError(
-            f"{plugin.name}: {plugin.place} of the package {plugin.package} cannot be imported: "
-            f"{type(error).__name__}: {error}"
+            f"{plugin.name}: {plugin.place} of the package {plugin.package} cannot be imported: {reason}"
         ) from error
 
 

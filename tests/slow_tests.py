@@ -34,6 +34,8 @@ SLOW = {
     "contracts/test_testing.py::test_a_sound_family_passes",
     "engines/test_changing_tasks.py::test_a_changing_family_of_the_users_own_keeps_the_contract",
     "engines/test_changing_tasks.py::test_changing_families_keep_the_contract",
+    "engines/test_foreign_code.py::test_a_command_does_not_end_as_if_all_were_done",
+    "engines/test_foreign_code.py::test_a_worker_tells_of_an_exit_and_builds_anew_in_its_process",
     "engines/test_gym_attributes.py::test_check_names_what_a_task_leaves_behind",
     "engines/test_gym_attributes.py::test_gymnasiums_own_environments_keep_the_contract",
     "engines/test_gym_env.py::test_agents_turn_several_switches_at_once",

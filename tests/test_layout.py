@@ -20,11 +20,13 @@ GROUND = {
     "distributed",
     "cuda_graphs",
     "finite",
+    "foreign",
     "terminal",
 }
 ROOMS: dict[str, set[str]] = {  # room -> rooms it may import, beside its own files; lowest first
     **{name: set() for name in GROUND},
     "devices": {"distributed"},
+    "imports": {"foreign"},
     "adaptation": GROUND,
     "functional": GROUND,
     "tasks": GROUND,

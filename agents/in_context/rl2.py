@@ -133,8 +133,10 @@ class RL2(Agent):
         """This process's share of a batch of trials in new tasks, and the expert labels while they are imitated."""
         steps = self._steps_needed(trial_steps)
         num_trials = max(self.options.num_minibatches, -(-(self.options.batch_steps // steps) // distributed.size()))
-        if self._env is None or self._env.num_envs != num_trials:
+        if self._env is None:
             self._env = self.distribution.vector_env(num_trials, self.device)
+        elif self._env.num_envs != num_trials:
+            self._env = self._env.resized(num_trials)
         env, imitates = self._env, self._has_expert and fraction_done < self.options.imitation_fraction
         tasks = self.distribution.sample(num_trials, self._stream("tasks"))
         action_seed, seed = self._stream_seed("act"), self._stream_seed("environment")

@@ -1,5 +1,6 @@
 """The command line: `metarl COMMAND ...`. Bad input ends with one line on stderr and exit code 2, never a traceback."""
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ import tyro
 from metarl import distributed
 from metarl.cli import commands
 from metarl.cli.train import train_agent
+from metarl.foreign import ForeignError, no_exit
 from metarl.terminal import complain, leave_stdout
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -28,8 +30,17 @@ FORMER_FLAGS = {
     "--option": "--env-kwargs",
 }
 
-# what bad input, a missing extra, a full disk, too little memory or diverged training raise
-USER_ERRORS = (ValueError, TypeError, OSError, ImportError, MemoryError, FloatingPointError)
+# what bad input, a missing extra, a full disk, too little memory, diverged training or other people's code raise
+USER_ERRORS = (
+    ValueError,
+    TypeError,
+    OSError,
+    ImportError,
+    MemoryError,
+    FloatingPointError,
+    RecursionError,
+    ForeignError,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,12 +56,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except USER_ERRORS as error:
         if os.environ.get("METARL_TRACEBACK"):
             raise
-        code, reason = 2, " ".join(str(error).split()) or type(error).__name__
-    except KeyboardInterrupt:
-        code, reason = 130, "interrupted"
+        code, reason = 2, _line(error)
+    except KeyboardInterrupt as error:
+        code, reason = 130, f"interrupted {error}".strip()
     if distributed.first_to_fail():  # here the error is gone, and with it an open progress bar
         complain(f"metarl: {reason}")
     sys.exit(code)
+
+
+def _never_exiting(command: Callable[..., int]) -> Callable[..., int]:
+    """The command, in which other people's code cannot end the process as if all were done."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> int:
+        with no_exit():
+            return command(*arguments, **options)
+
+    return run
+
+
+def _line(error: BaseException) -> str:
+    """The error in one line; of other people's code without the traceback, which METARL_TRACEBACK shows."""
+    foreign = isinstance(error, ForeignError)
+    text = str(error).partition("\n\n")[0] if foreign else str(error)
+    hint = " (METARL_TRACEBACK=1 shows the traceback)" if foreign else ""
+    return (" ".join(text.split()) or type(error).__name__) + hint
 
 
 def _run(arguments: list[str]) -> int:
@@ -60,7 +90,7 @@ def _run(arguments: list[str]) -> int:
     if len(arguments) > 1 and arguments[0] == "train" and not arguments[1].startswith("-"):
         return train_agent(arguments[1], arguments[2:])  # only now is it known which flags there are
     code: int = tyro.extras.subcommand_cli_from_dict(
-        COMMANDS,
+        {name: command if name == "train" else _never_exiting(command) for name, command in COMMANDS.items()},
         prog="metarl",
         description="Meta-reinforcement learning: train on families of tasks, measure adaptation to unseen ones.",
         args=arguments,

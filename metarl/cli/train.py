@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import tyro
 
 from metarl import distributed
+from metarl.foreign import no_exit
 from metarl.imports import installation
 from metarl.registry import name_of, plain_options, registered, resolve
 from metarl.terminal import say
@@ -55,9 +56,9 @@ def train_agent(name: str, arguments: Sequence[str]) -> int:
     search_here(name)
     agent_class = find_agent(name)
     launch = _parse(name, agent_class, arguments)
-    with distributed.joined(launch.device):
+    again = shlex.join(["metarl", "train", name, *(a for a in arguments if a != "--resume"), "--resume"])
+    with distributed.joined(launch.device), no_exit():
         run, agent = _start(name, agent_class, launch)
-        again = shlex.join(["metarl", "train", name, *(a for a in arguments if a != "--resume"), "--resume"])
         return _train(run, agent, launch, again)
 
 

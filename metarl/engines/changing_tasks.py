@@ -103,7 +103,7 @@ class ChangingTasks(TaskDistribution):
         return torch.bucketize(episode, torch.as_tensor(self.change_episodes, device=episode.device), right=True)
 
     def vector_env(self, num_envs: int, device: torch.device | str = "cpu") -> "ChangingVectorEnv":
-        return ChangingVectorEnv(self, num_envs, device)
+        return ChangingVectorEnv(self, self.base.vector_env(num_envs, device))
 
     def env(self, task: Tasks | None = None, render_mode: str | None = None) -> "ChangingEnv":
         return ChangingEnv(self.base.env(None, render_mode), self, task)
@@ -122,11 +122,11 @@ class ChangingVectorEnv(TaskVectorEnv):
     which slots begin another task.
     """
 
-    def __init__(self, distribution: ChangingTasks, num_envs: int, device: torch.device | str) -> None:
-        super().__init__(distribution, num_envs, device)
+    def __init__(self, distribution: ChangingTasks, engine: TaskVectorEnv) -> None:
+        super().__init__(distribution, engine.num_envs, engine.device)
         self._changing = distribution
-        self._engine = distribution.base.vector_env(num_envs, device)
-        self._episode = torch.full((num_envs,), -1, device=self.device)  # -1: a new task waits for the next reset
+        self._engine = engine
+        self._episode = torch.full((self.num_envs,), -1, device=self.device)  # -1: a new task waits for the next reset
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         mask = (options or {}).get("reset_mask")
@@ -142,6 +142,9 @@ class ChangingVectorEnv(TaskVectorEnv):
         if self._changing.announced:
             info["changed"] = changed
         return observation, reward, terminated, truncated, info
+
+    def resized(self, num_envs: int) -> TaskVectorEnv:
+        return ChangingVectorEnv(self._changing, self._engine.resized(num_envs))
 
     def close_extras(self, **kwargs: Any) -> None:
         self._engine.close()

@@ -10,12 +10,14 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from metarl.finite import first_broken
+from metarl.foreign import told
 from metarl.spaces import original_action, start_of
 from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import Step, TaskDistribution, TaskVectorEnv
 
 VectorEnv = gymnasium.vector.VectorEnv[Any, Any, Any]
 ApplyTasks = Callable[[VectorEnv, dict[str, np.ndarray]], None]
+TOLD = 8  # tasks that an error names
 TRIES = 5  # steps after which an environment should have left its first observation
 
 
@@ -56,7 +58,7 @@ class SimulatorVectorEnv(TaskVectorEnv):
         if self._now is None:
             raise RuntimeError("call reset before step")
         own_actions = original_action(self._envs.single_action_space, actions.cpu().numpy(), self.num_envs)
-        observation, reward, terminated, truncated, infos = self._envs.step(own_actions)
+        observation, reward, terminated, truncated, infos = self._foreign(self._envs.step, own_actions)
         self._elapsed += 1
         terminated = np.array(terminated, bool)
         own_end = terminated | np.asarray(truncated, bool)
@@ -78,16 +80,26 @@ class SimulatorVectorEnv(TaskVectorEnv):
         return self._tensor(self._observation), self._tensor(reward), *ends, info
 
     def close_extras(self, **kwargs: Any) -> None:
-        self._envs.close()
+        self._foreign(self._envs.close)
+
+    def _foreign(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """The method's result; what it raises, or that it calls exit(), says which tasks there were."""
+        try:
+            return method(*arguments, **options)
+        except BaseException as error:
+            tasks = None if self._now is None else self._now[:TOLD].to_json()
+            name = self.distribution.name
+            raise told(error, f"{name}, whose first environments are in the tasks {tasks}") from error
 
     def _restart(self, mask: np.ndarray, seed: int | None = None) -> None:
         """Reset the slots in the mask, in the tasks that are set for them."""
         tasks = self.tasks.to("cpu")
         self._now = tasks if self._now is None else tasks.where(torch.from_numpy(mask), self._now)
-        self._apply(self._envs, {name: values.numpy().copy() for name, values in self._now.parameters.items()})
+        parameters = {name: values.numpy().copy() for name, values in self._now.parameters.items()}
+        self._foreign(self._apply, self._envs, parameters)
         seed = None if seed is None else seed % 2**31  # some simulators take 32 bits only
         options = None if mask.all() else {"reset_mask": mask.copy()}
-        first = self._plain(self._envs.reset(seed=seed, options=options)[0])
+        first = self._plain(self._foreign(self._envs.reset, seed=seed, options=options)[0])
         self._observation = np.where(mask.reshape(-1, *[1] * (first.ndim - 1)), first, self._observation)
         self._elapsed[mask] = 0
 

@@ -16,6 +16,7 @@ from gymnasium.wrappers import TimeLimit
 from metarl.engines.gym_attributes import require_attributes, set_attributes
 from metarl.engines.gym_env import Apply, Parameters, TaskEnv
 from metarl.engines.gym_vector import GymVectorEnv
+from metarl.foreign import described
 from metarl.spaces import plain_space
 from metarl.tasks.batch import Tasks
 from metarl.tasks.prior_tasks import Draw, MakeExpert, PriorTasks, Range
@@ -200,8 +201,10 @@ def _env_spec(
 ) -> EnvSpec:
     try:
         env = _make(make, None, max_episode_steps, **_arguments(lows))
-    except Exception as error:
-        raise ValueError(f"{family}: the environment cannot be made: {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise ValueError(f"{family}: the environment cannot be made: {described(error)}") from error
     try:
         require_attributes(env, attributes)
         observation_space = plain_space(env.observation_space, "observation")

@@ -1,6 +1,8 @@
 """The engine for any gymnasium environment: a loop over environments, in this process or in several."""
 
+import contextlib
 import functools
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -9,6 +11,7 @@ from torch import Tensor
 
 from metarl import seeding
 from metarl.engines.workers import Worker, WorkerLost
+from metarl.foreign import told
 from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import Step, TaskDistribution, TaskVectorEnv
 
@@ -33,11 +36,18 @@ class EnvBatch:
     def __init__(self, distribution: TaskDistribution, first: int, count: int) -> None:
         self._name = distribution.name
         self._first = first
-        self._envs = [distribution.env() for _ in range(count)]
+        self._envs: list[Any] = []
         self._new: list[dict[str, Any] | None] = [None] * count  # tasks that wait for the next reset
         self._now: list[dict[str, Any] | None] = [None] * count
         shape, dtype = distribution.observation_space.shape or (), distribution.observation_space.dtype
         self._observation: np.ndarray = np.zeros((count, *shape), dtype)
+        try:
+            for slot in range(count):
+                self._envs.append(self._guarded(distribution.env, slot))
+        except BaseException:
+            with contextlib.suppress(Exception):
+                self.close()
+            raise
 
     def set_tasks(self, tasks: list[dict[str, Any] | None]) -> None:
         """New parameters for the slots where there are any."""
@@ -47,12 +57,12 @@ class EnvBatch:
         """Observations [n, ...] after a reset of the slots in the mask."""
         for slot, (seed, chosen) in enumerate(zip(seeds, mask, strict=True)):
             if chosen:
-                self._guarded(self._reset, slot, seed)
+                self._guarded(self._reset, slot, slot, seed)
         return np.array(self._observation)
 
     def step(self, actions: np.ndarray) -> BatchStep:
         """One step of every slot, and a reset of the slots whose episode ended."""
-        rows = [self._guarded(self._step, slot, action) for slot, action in enumerate(actions)]
+        rows = [self._guarded(self._step, slot, slot, action) for slot, action in enumerate(actions)]
         reward, terminated, truncated, final_obs, success = map(np.array, zip(*rows, strict=True))
         final_obs = final_obs.astype(self._observation.dtype)
         return BatchStep(
@@ -60,8 +70,10 @@ class EnvBatch:
         )
 
     def close(self) -> None:
-        for env in self._envs:
-            env.close()
+        """Close every environment, whatever one of them raises; that is raised at the end."""
+        with contextlib.ExitStack() as closing:
+            for slot, env in enumerate(self._envs):
+                closing.callback(self._guarded, env.close, slot)
 
     def _reset(self, slot: int, seed: int | None = None) -> None:
         task, self._new[slot] = self._new[slot], None
@@ -77,14 +89,13 @@ class EnvBatch:
             self._observation[slot] = observation
         return float(reward), terminated, truncated, observation, _success(info)
 
-    def _guarded(self, method: Any, slot: int, argument: Any) -> Any:
-        """The method's result; what it raises says which environment it was."""
+    def _guarded(self, method: Callable[..., Any], slot: int, *arguments: Any) -> Any:
+        """The method's result; what it raises, or that it calls exit(), says which environment it was."""
         try:
-            return method(slot, argument)
-        except Exception as error:
-            kind = ValueError if isinstance(error, ValueError) else RuntimeError
+            return method(*arguments)
+        except BaseException as error:
             where = f"environment {self._first + slot} of {self._name}, task {_plain(self._now[slot] or {})}"
-            raise kind(f"{where}: {type(error).__name__}: {error}") from error
+            raise told(error, where) from error
 
 
 @final
@@ -94,7 +105,7 @@ class GymVectorEnv(TaskVectorEnv):
     Every slot has its own seed, so the result does not depend on the number of workers. `success` is in the info where
     an environment's info has `success` or `is_success`. An environment that raises, a worker that dies or takes longer
     than `timeout` seconds for a call, or an observation or reward that is not finite ends in an error that names the
-    environments and their tasks, and closes all of them.
+    environments and their tasks, and closes all of them. `processes` are workers of environments that are given up.
     """
 
     def __init__(
@@ -104,18 +115,27 @@ class GymVectorEnv(TaskVectorEnv):
         device: torch.device | str = "cpu",
         workers: int = 0,
         timeout: float | None = None,
+        processes: Iterable[Worker] = (),
     ) -> None:
         super().__init__(distribution, num_envs, device)
         if workers < 0:
             raise ValueError(f"workers must be at least 0, got {workers}")
+        self._workers, self._timeout = workers, timeout
         parts = [part.tolist() for part in np.array_split(range(num_envs), max(1, min(workers, num_envs)))]
         self._slices = [slice(part[0], part[-1] + 1) for part in parts]
         self._started = False
         self._batches: list[_Local | Worker] = []
+        idle = list(processes)
         for s in self._slices:
             build = functools.partial(EnvBatch, distribution, s.start, s.stop - s.start)
             label = f"the worker of environments {s.start} to {s.stop - 1} of {distribution.name}"
-            self._batches.append(Worker(build, label, timeout) if workers else _Local(build()))
+            if idle:
+                idle[0].rebuild(build, label)
+                self._batches.append(idle.pop(0))
+            else:
+                self._batches.append(Worker(build, label, timeout) if workers else _Local(build()))
+        for worker in idle:
+            worker.close()
         self._receive()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
@@ -140,11 +160,21 @@ class GymVectorEnv(TaskVectorEnv):
             info |= {"success": success == 1, "_success": success >= 0}
         return observation, reward, terminated, truncated, info
 
+    def resized(self, num_envs: int) -> TaskVectorEnv:
+        if not self._workers:
+            return super().resized(num_envs)
+        processes = [batch for batch in self._batches if isinstance(batch, Worker)]
+        self._batches = []  # the processes are not closed with these environments: to start them takes seconds
+        self.close()
+        return GymVectorEnv(self.distribution, num_envs, self.device, self._workers, self._timeout, processes)
+
     def close_extras(self, **kwargs: Any) -> None:
         for batch in self._batches:
             batch.dismiss()
-        for batch in self._batches:
-            batch.close()
+        self.closed = True  # whatever a batch raises
+        with contextlib.ExitStack() as closing:
+            for batch in self._batches:
+                closing.callback(batch.close)
 
     def _tasks_changed(self, mask: Tensor | None) -> None:
         tasks = self.tasks.to("cpu")
@@ -166,7 +196,8 @@ class GymVectorEnv(TaskVectorEnv):
         try:
             return [self._result(batch, s) for batch, s in zip(self._batches, self._slices, strict=False)]
         except BaseException:
-            self.close()  # half a step is lost: nothing that follows would be right
+            with contextlib.suppress(Exception):  # the first error is the one to tell
+                self.close()  # half a step is lost: nothing that follows would be right
             raise
 
     def _result(self, batch: "_Local | Worker", slots: slice) -> Any:

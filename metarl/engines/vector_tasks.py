@@ -12,6 +12,7 @@ from gymnasium import spaces
 
 from metarl.engines.external_vector import ApplyTasks, SimulatorVectorEnv, check_reset_mask
 from metarl.engines.single_env import SlotEnv
+from metarl.foreign import described
 from metarl.spaces import plain_space
 from metarl.tasks.batch import Tasks
 from metarl.tasks.prior_tasks import Draw, MakeExpert, PriorTasks, Range
@@ -121,8 +122,10 @@ def _env_spec(family: str, make: MakeVector, max_episode_steps: int | None) -> E
             envs.close()
     except ValueError as error:
         raise ValueError(f"{family}: {error}") from error
-    except Exception as error:
-        raise ValueError(f"{family}: two environments cannot be tried: {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise ValueError(f"{family}: two environments cannot be tried: {described(error)}") from error
 
 
 def _look(envs: "gymnasium.vector.VectorEnv[Any, Any, Any]", max_episode_steps: int | None) -> EnvSpec:

@@ -2,7 +2,9 @@
 
 import contextlib
 import multiprocessing
+import os
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -12,11 +14,13 @@ from typing import Any, final
 import torch
 from gymnasium.vector.utils import CloudpickleWrapper
 
+from metarl.foreign import ForeignError, described
+
 FAREWELL_S = 2.0  # how long a worker may take to close before it is terminated
 START_S = 60.0  # how long it may take to start, at least: imports alone take seconds
 
 
-class WorkerLost(RuntimeError):
+class WorkerLost(ForeignError):
     """A worker died or exceeded its time limit; the text names the worker, the call and the cause."""
 
 
@@ -25,22 +29,26 @@ class Worker:
     """Builds an object in a new process and calls its methods there, one at a time.
 
     `send` returns at once, so that several workers run at the same time. `receive` waits for the result; the first one
-    means that the object was built. A ValueError in the worker is raised here as ValueError, any other error as
-    RuntimeError with the worker's traceback. WorkerLost is raised if the process died or took longer than `timeout`
-    seconds for a call (None: no limit); the process is then ended. Processes are spawned, because threads do not
-    survive a fork.
+    means that the object was built. A ValueError in the worker is raised here as ValueError, any other error or an
+    exit() as ForeignError, both with the worker's traceback. WorkerLost is raised if the process died or took longer
+    than `timeout` seconds for a call (None: no limit); the process is then ended. It ends with its parent, too.
+    Processes are spawned, because threads do not survive a fork.
     """
 
     def __init__(self, build: Callable[[], Any], label: str, timeout: float | None = None) -> None:
-        self.label = label
         self._timeout = timeout
-        self._called, self._since = "starting", time.monotonic()
         self._dismissed: float | None = None
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs,), daemon=True, name=label)
         self._process.start()
         theirs.close()  # so that the end of the process closes the pipe
+        self.rebuild(build, label)
+
+    def rebuild(self, build: Callable[[], Any], label: str) -> None:
+        """Start to build another object in the same process, which is much faster than another process."""
+        self.label = label
+        self._called, self._since = "starting", time.monotonic()
         with contextlib.suppress(OSError):  # a process that died already: receive tells why
             self._pipe.send(CloudpickleWrapper(build))
 
@@ -102,26 +110,47 @@ class Worker:
 
 
 def _serve(pipe: connection.Connection) -> None:
-    """The worker's loop: first the object, then calls until None or the end of the parent."""
+    """The worker's loop: an object, calls of it, perhaps another object, until None or the end of the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it then closes its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     target: Any = None
     with contextlib.suppress(EOFError, OSError):
-        target = _answer(pipe, lambda: pipe.recv()(), keep=True)
-        while target is not None and (call := pipe.recv()) is not None:
-            method, arguments = call
-            _answer(pipe, lambda: getattr(target, method)(*arguments))  # noqa: B023 - called at once
-    if hasattr(target, "close"):
-        target.close()
+        while (call := pipe.recv()) is not None:
+            if isinstance(call, tuple):
+                method, arguments = call
+                _answer(pipe, lambda: getattr(target, method)(*arguments))  # noqa: B023 - called at once
+                continue
+            _close(target)
+            target = _answer(pipe, call, keep=True)
+            if target is None:
+                return
+    _close(target)
+
+
+def _end_with_parent() -> None:
+    """End this process with the one that started it, in the middle of an endless step, too."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _close(target: Any) -> None:
+    """Close what is given up; what it raises then is of no use to anybody."""
+    with contextlib.suppress(BaseException):
+        if hasattr(target, "close"):
+            target.close()
 
 
 def _answer(pipe: connection.Connection, function: Callable[[], Any], keep: bool = False) -> Any:
     """Send what `function` returns or how it failed; with `keep` send only that it is done, and return the result."""
     try:
         result = function()
-    except Exception as error:
-        kind = ValueError if isinstance(error, ValueError) else RuntimeError
-        pipe.send((kind, f"{error}\n\n{traceback.format_exc()}"))
+    except BaseException as error:  # exit(), too: the caller is to hear of it
+        kind = ValueError if isinstance(error, ValueError) else ForeignError
+        text = str(error) if isinstance(error, (ValueError, ForeignError)) else described(error)
+        pipe.send((kind, f"{text}\n\n{traceback.format_exc()}"))
         return None
     pipe.send((None, None if keep else result))
     return result

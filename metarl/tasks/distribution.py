@@ -266,6 +266,11 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
     def step(self, actions: Tensor) -> Step:
         """Observation, reward [num_envs], terminated, truncated, info. ValueError if actions have a wrong shape."""
 
+    def resized(self, num_envs: int) -> "TaskVectorEnv":
+        """As many environments of the same family as if newly made; these are closed. What takes long is kept."""
+        self.close()
+        return self.distribution.vector_env(num_envs, self.device)
+
     def check_tasks(self, tasks: Tasks) -> None:
         """ValueError unless there is exactly one task of this family for each slot."""
         if len(tasks) != self.num_envs:

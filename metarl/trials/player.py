@@ -12,6 +12,7 @@ from metarl.finite import finite_rows
 from metarl.spaces import bounds_of
 from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
 from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy, Transition
+from metarl.trials import stepping
 
 LOOK_EVERY = 32  # steps between two checks on a GPU, where each check waits for the device; on the CPU, 1
 
@@ -49,7 +50,7 @@ def play(
         if every == 1:
             check.look()
         state = env.state
-        following, reward, terminated, truncated, info = env.step(action)
+        following, reward, terminated, truncated, info = stepping.step(env, action)
         check.finite(
             {"reward": reward, "observation": info["final_obs"], "first observation": following}, episode, step
         )

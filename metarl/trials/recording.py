@@ -52,10 +52,12 @@ def record_trial(
         raise ValueError(f"record_trial takes one task, got {len(task)}")
     episodes = trial_length(distribution, num_episodes)
     env = distribution.vector_env(policy.num_tasks, policy.device)
-    env.set_tasks(task.repeat(policy.num_tasks))
-    moments = play(policy, env, episodes, seeding.stream_seed(seed, "evaluation", "recorded"))
-    kept = [_first_slot(moment) for moment in moments if int(moment.episode[0]) < episodes]
-    env.close()
+    try:
+        env.set_tasks(task.repeat(policy.num_tasks))
+        moments = play(policy, env, episodes, seeding.stream_seed(seed, "evaluation", "recorded"))
+        kept = [_first_slot(moment) for moment in moments if int(moment.episode[0]) < episodes]
+    finally:
+        env.close()
     columns = {key: np.stack([row[key] for row in kept]) for key in kept[0] if key != "state"}
     return RecordedTrial(
         distribution=distribution,

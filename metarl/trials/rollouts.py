@@ -10,6 +10,7 @@ from torch import Tensor
 from metarl.finite import first_broken
 from metarl.tasks.distribution import TaskVectorEnv
 from metarl.tasks.policies import AdaptivePolicy, Transition
+from metarl.trials import stepping
 from metarl.trials.trajectories import Trajectories
 
 
@@ -76,7 +77,7 @@ def play_on(
     columns: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
     for _ in range(num_steps):
         action = policy.act(observation)
-        following, reward, terminated, truncated, info = env.step(action)
+        following, reward, terminated, truncated, info = stepping.step(env, action)
         step = (observation, action, reward, terminated, truncated, policy.log_prob)
         for column, value in zip(columns, step, strict=True):
             column.append(value)

@@ -18,8 +18,7 @@ import numpy as np
 import tyro
 
 from experiments.figures.adaptation_curves import adaptation_curves_figure
-from experiments.reproductions.finished_run import finished_run
-from experiments.reproductions.known_names import refuse_unknown
+from experiments.reproduction import DOCS, RESULTS, finished_run, markdown, refuse_unknown, rows_of_file, with_options
 from experiments.reproductions.point_navigation import METHODS as MAML_METHODS
 from experiments.reproductions.point_navigation import PROTOCOL, TEST, iteration_steps, test_options
 from experiments.timing import hardware
@@ -28,16 +27,14 @@ from metarl.agents.sb3.fine_tuning import FineTuningOptions
 from metarl.evaluation.evaluator import evaluate
 from metarl.evaluation.results import Evaluation
 from metarl.evaluation.statistics import bootstrap_interval
-from metarl.files import write_atomically
 from metarl.imports import import_attribute
 from metarl.registry import agents, make
 from metarl.reports.style import save_figure
 from metarl.runs.folder import RunConfig
 from metarl.training.agent import Agent
 
-RESULTS = Path(__file__).parents[1] / "results" / "adaptation-curves.json"
-FIGURE = Path(__file__).parents[2] / "docs" / "point-navigation.png"
-FAMILY, RUNS = "point-navigation", Path("runs")
+FILE, FIGURE = RESULTS / "adaptation-curves.json", DOCS / "point-navigation.png"
+FAMILY = "point-navigation"
 MAML_ITERATIONS, RL2_STEPS = 100, 2_000_000
 RL2_OPTIONS = RL2Options(gamma=0.9999)  # ten trials ahead; with the default, 100 steps, the last episode is at -3
 PRE_TRAINING_STEPS = 100_000  # the best of six lengths for what follows: longer, and it is too sure of standing still
@@ -99,20 +96,21 @@ class Experiment:
     """auto, cpu or cuda."""
     table: bool = False
     """Only print the table and draw the figure of what is measured."""
-    results: Path = RESULTS
+    results: Path = FILE
     """The JSON file that is read and extended."""
     figure: Path = FIGURE
     """Where the picture goes."""
 
 
 def main(experiment: Experiment) -> None:
-    refuse_unknown(experiment.methods, METHODS, "methods")
-    rows = json.loads(experiment.results.read_text(encoding="utf-8")) if experiment.results.exists() else {}
-    for name in () if experiment.table else experiment.methods:
-        if not is_measured(rows.get(name), name, experiment):
-            measured = {**rows, name: measure(name, experiment)}
-            rows = {known: measured[known] for known in METHODS if known in measured}
-            write_atomically(experiment.results, json.dumps(rows, indent=1) + "\n")
+    refuse_unknown(experiment.methods, METHODS)
+    rows = rows_of_file(
+        experiment.results,
+        METHODS,
+        () if experiment.table else experiment.methods,
+        is_measured=lambda row, name: is_measured(row, name, experiment),
+        measure=lambda name: measure(name, experiment),
+    )
     print(table(rows))
     save_figure(adaptation_curves_figure(rows, *limits()), experiment.figure)
 
@@ -121,8 +119,7 @@ def measure(name: str, experiment: Experiment) -> dict[str, Any]:
     """Train one method if it is not yet, and let it live through trials on the test goals."""
     method = METHODS[name]
     agent, seconds = trained(method, experiment)
-    tested = type(agent)(agent.distribution, options_in_test(method), seed=agent.seed, device=agent.device)
-    tested.load_state(agent.state(), "the trained agent")
+    tested = with_options(agent, **method.test)
     policy = tested.policy(experiment.goals, deterministic=False, seed=experiment.seed)
     test, seed = agent.distribution.split("test"), 1000 + experiment.seed
     result = evaluate(policy, test, experiment.goals, method.episodes, seed, progress_bar=True)
@@ -143,7 +140,7 @@ def trained(method: Method, experiment: Experiment) -> tuple[Agent, float]:
     if method.run is None:
         return kind(make(FAMILY), method.options, seed=seed, device=experiment.device), 0.0
     config = RunConfig(method.agent, FAMILY, {}, seed, method.steps, asdict(method.options))
-    return finished_run(RUNS / f"{method.run}-seed{seed}", config, kind, experiment.device)
+    return finished_run(f"{method.run}-seed{seed}", config, kind, experiment.device)
 
 
 def options_in_test(method: Method) -> Any:
@@ -193,17 +190,17 @@ def settings(name: str, experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def is_measured(row: dict[str, Any] | None, name: str, experiment: Experiment) -> bool:
-    return row is not None and settings(name, experiment).items() <= row.items()
+def is_measured(row: dict[str, Any], name: str, experiment: Experiment) -> bool:
+    return settings(name, experiment).items() <= row.items()
 
 
 def table(rows: dict[str, Any]) -> str:
     """Markdown: the first and the last block of each method, and the steps after which it was better than -5."""
-    lines = ["| method | training steps | first block | last block | steps to -5 |", "|" + "---|" * 5]
+    lines = []
     for row in rows.values():
         first, last = (f"{row['value'][i]:.2f} [{row['low'][i]:.2f}, {row['high'][i]:.2f}]" for i in (0, -1))
-        lines.append(f"| {row['title']} | {row['training_steps']:,} | {first} | {last} | {steps_to(row, -5.0)} |")
-    return "\n".join(lines)
+        lines.append((row["title"], f"{row['training_steps']:,}", first, last, steps_to(row, -5.0)))
+    return markdown(("method", "training steps", "first block", "last block", "steps to -5"), lines)
 
 
 def steps_to(row: dict[str, Any], level: float) -> str:

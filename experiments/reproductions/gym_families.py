@@ -1,4 +1,4 @@
-"""Does adapting pay? RL² beside PPO that is the same in every task and PPO that is told it, on plugged-in families.
+"""Does adapting pay? RL² beside PPO that is the same in every task and PPO that sees it, on plugged-in families.
 
     python -m experiments.reproductions.gym_families pendulum acrobot --seeds 0 1
     python -m experiments.reproductions.gym_families --table
@@ -10,31 +10,34 @@ the same trials of unseen tasks twice, with its most likely actions and with dra
 better. A stopped run of RL² goes on when its command is repeated.
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, final, get_args
 
 import numpy as np
-import torch
-import tyro
 from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecNormalize
 
 import metarl
 from experiments.figures.gym_families import Method, gym_families_figure
-from experiments.reproductions.finished_run import finished_run
-from experiments.reproductions.known_names import refuse_unknown
-from experiments.timing import hardware
+from experiments.reproduction import (
+    DOCS,
+    Experiment,
+    finished_run,
+    from_command_line,
+    markdown,
+    reproduce,
+    results,
+    write_result,
+)
 from metarl.agents.in_context.options import RL2Options
 from metarl.agents.in_context.rl2 import RL2
 from metarl.agents.sb3.model_policy import ModelPolicy, TaskModelPolicy
+from metarl.devices import resolve_device
 from metarl.evaluation.statistics import Interval, bootstrap_interval
-from metarl.files import write_atomically
 from metarl.reports.style import save_figure
 from metarl.runs.folder import RunConfig
 from metarl.sb3 import TaskVecEnv
@@ -42,8 +45,7 @@ from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.policies import AdaptivePolicy
 from metarl.training.progress_bar import StepProgress
 
-RESULTS = Path(__file__).parents[1] / "results"
-FIGURE = Path(__file__).parents[2] / "docs" / "gym-families.png"
+FIGURE = DOCS / "gym-families.png"
 METHODS: tuple[Method, ...] = get_args(Method)
 FAMILIES = {
     "cartpole": ("gym_family_definitions:cartpole", 1_000_000),
@@ -66,43 +68,42 @@ Play = Callable[[int, bool], AdaptivePolicy]  # how many tasks, and whether the 
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Families(Experiment):
     """Train and measure agents on some families, or print the table."""
 
-    families: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Which: cartpole, cartpole-wiring, pendulum, acrobot, lunar-lander, frozen-lake, minigrid-hidden-goal."""
     methods: tuple[Method, ...] = METHODS
     """Which agents."""
-    seeds: tuple[int, ...] = (0,)
-    """One run each."""
     steps: int | None = None
     """Environment steps of training; None: as in the table."""
     num_tasks: int = 200
     """Unseen tasks to play."""
-    table: bool = False
-    """Print the table of what is in experiments/results/, and draw it."""
+    device: str = "cpu"
+    """auto, cpu or cuda."""
 
 
-def main(experiment: Experiment) -> None:
-    refuse_unknown(experiment.families, FAMILIES, "families")
-    for name in experiment.families:
-        for method in experiment.methods:
-            for seed in experiment.seeds:
-                run(name, method, experiment, seed)
-    if experiment.table:
-        print(table())
-        save_figure(gym_families_figure(curves()), FIGURE)
+def main(experiment: Families) -> None:
+    reproduce(experiment, FAMILIES, run_family, show)
 
 
-def run(name: str, method: Method, experiment: Experiment, seed: int) -> None:
+def show() -> None:
+    print(table())
+    save_figure(gym_families_figure(curves()), FIGURE)
+
+
+def run_family(name: str, experiment: Families, seed: int) -> None:
+    for method in experiment.methods:
+        run(name, method, experiment, seed)
+
+
+def run(name: str, method: Method, experiment: Families, seed: int) -> None:
     """Train one agent, let it play unseen tasks, and write its returns."""
     place, steps = FAMILIES[name]
     steps, family = experiment.steps or steps, metarl.make(place)
     if method in RL2_OPTIONS:
         config = RunConfig("rl2", place, {}, seed, steps, asdict(RL2_OPTIONS[method]))
-        play, seconds = _rl2(f"{name}-{method}-seed{seed}", config)
+        play, seconds = _rl2(f"gym_families/{name}-{method}-seed{seed}", config, experiment.device)
     else:
-        play, seconds = _ppo(family, steps, seed, method == "oracle")
+        play, seconds = _ppo(family, steps, seed, method == "oracle", experiment.device)
     returns = {}
     for deterministic in (True, False):
         policy = play(experiment.num_tasks, deterministic)
@@ -121,26 +122,24 @@ def run(name: str, method: Method, experiment: Experiment, seed: int) -> None:
         "actions": actions,
         "returns": returns[actions].tolist(),
         "means": {which: values.mean(0).round(3).tolist() for which, values in returns.items()},
-        "seconds": round(seconds),
-        "hardware": hardware(torch.device("cpu")),
     }
-    write_atomically(RESULTS / f"gym-{name}-{method}-seed{seed}.json", json.dumps(row) + "\n")
+    write_result(f"gym-{name}-{method}-seed{seed}", row, resolve_device(experiment.device), seconds)
     print(f"{name}, {method}, seed {seed}: episodes {row['means']}", flush=True)
 
 
-def _rl2(folder: str, config: RunConfig) -> tuple[Play, float]:
+def _rl2(folder: str, config: RunConfig, device: str) -> tuple[Play, float]:
     """How RL² plays, and the seconds of its training."""
-    agent, seconds = finished_run(Path("runs") / "gym_families" / folder, config, RL2, "cpu")
+    agent, seconds = finished_run(folder, config, RL2, device)
     return partial(agent.policy, seed=config.seed), seconds
 
 
-def _ppo(family: TaskDistribution, steps: int, seed: int, told: bool) -> tuple[Play, float]:
-    """How PPO plays, told the task or not, and the seconds of its training."""
+def _ppo(family: TaskDistribution, steps: int, seed: int, privileged: bool, device: str) -> tuple[Play, float]:
+    """How PPO plays, with or without the task in its observation, and the seconds of its training."""
     start = time.perf_counter()
-    vector = _normalised(TaskVecEnv(family, ENVIRONMENTS, seed=seed, show_task=told))
-    kind = "MultiInputPolicy" if told else "MlpPolicy"
-    model = PPO(kind, vector, seed=seed, device="cpu", **PPO_OPTIONS).learn(steps, callback=StepProgress())
-    policy = TaskModelPolicy if told else ModelPolicy
+    vector = _normalised(TaskVecEnv(family, ENVIRONMENTS, seed=seed, show_task=privileged))
+    kind = "MultiInputPolicy" if privileged else "MlpPolicy"
+    model = PPO(kind, vector, seed=seed, device=device, **PPO_OPTIONS).learn(steps, callback=StepProgress())
+    policy = TaskModelPolicy if privileged else ModelPolicy
 
     def play(num_tasks: int, deterministic: bool) -> AdaptivePolicy:
         return policy(Normalised(model, vector), family, num_tasks, deterministic=deterministic)
@@ -178,21 +177,20 @@ def table() -> str:
 
     The gain is that of the last episode over domain randomisation in the same tasks from the same first states.
     """
-    lines = ["| family | agent | first episode | last episode | gain | seeds | steps | minutes |", "|" + "---|" * 8]
+    header = ("family", "agent", "first episode", "last episode", "gain", "seeds", "steps", "minutes")
+    lines = []
     for name, methods in curves().items():
         for method, episodes in methods.items():
-            rows = results(name, method)
-            minutes = np.mean([row["seconds"] for row in rows]) / 60
-            budget = f"{len(rows)} | {rows[0]['steps']:,} | {minutes:.0f}"
-            shown = " | ".join([_shown(episodes, 0), _shown(episodes, -1), gain(name, method)])
-            lines.append(f"| {name} | {method} | {shown} | {budget} |")
-    return "\n".join(lines)
+            rows = measured(name, method)
+            budget = (str(len(rows)), f"{rows[0]['steps']:,}", f"{np.mean([row['seconds'] for row in rows]) / 60:.0f}")
+            lines.append((name, method, _shown(episodes, 0), _shown(episodes, -1), gain(name, method), *budget))
+    return markdown(header, lines)
 
 
 def gain(name: str, method: Method) -> str:
     """How much better the last episode is than domain randomisation's, over the seeds that both have."""
-    others = {row["seed"]: row for row in results(name, "randomised")}
-    pairs = [(row, others[row["seed"]]) for row in results(name, method) if row["seed"] in others]
+    others = {row["seed"]: row for row in measured(name, "randomised")}
+    pairs = [(row, others[row["seed"]]) for row in measured(name, method) if row["seed"] in others]
     for row, other in pairs:
         if (row["steps"], len(row["returns"])) != (other["steps"], len(other["returns"])):
             raise SystemExit(f"{row['command']!r} and {other['command']!r} differ in steps or tasks: run both alike")
@@ -204,17 +202,17 @@ def gain(name: str, method: Method) -> str:
 
 def curves() -> dict[str, dict[Method, Interval]]:
     """Returns of each episode of a trial with 95 % intervals over tasks, by family and method; what is measured."""
-    measured: dict[str, dict[Method, Interval]] = {}
+    found: dict[str, dict[Method, Interval]] = {}
     for name in FAMILIES:
         for method in METHODS:
-            if seeds := [np.array(row["returns"]) for row in results(name, method)]:
-                measured.setdefault(name, {})[method] = bootstrap_interval(seeds, np.random.default_rng(0))
-    return measured
+            if seeds := [np.array(row["returns"]) for row in measured(name, method)]:
+                found.setdefault(name, {})[method] = bootstrap_interval(seeds, np.random.default_rng(0))
+    return found
 
 
-def results(name: str, method: Method) -> list[dict[str, Any]]:
+def measured(name: str, method: Method) -> list[dict[str, Any]]:
     """The result of every seed."""
-    return [json.loads(file.read_text()) for file in sorted(RESULTS.glob(f"gym-{name}-{method}-seed*.json"))]
+    return results(f"gym-{name}-{method}-seed*")
 
 
 def _shown(interval: Interval, episode: int) -> str:
@@ -223,4 +221,4 @@ def _shown(interval: Interval, episode: int) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Experiment, description=Experiment.__doc__))
+    main(from_command_line(Families, FAMILIES))

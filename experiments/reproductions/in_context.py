@@ -6,24 +6,27 @@
 A stopped run goes on where it was when the command is repeated. Results are in experiments/results/.
 """
 
-import json
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-import tyro
-
-from experiments.reproductions.finished_run import finished_run
-from experiments.reproductions.known_names import refuse_unknown
-from experiments.timing import hardware
+from experiments.reproduction import (
+    Experiment,
+    finished_run,
+    from_command_line,
+    joined,
+    markdown,
+    minutes,
+    reproduce,
+    results,
+    standard_error,
+    with_error,
+    write_result,
+)
 from metarl.agents.in_context.options import RL2Options
 from metarl.agents.in_context.rl2 import RL2
 from metarl.evaluation.results import Evaluation
-from metarl.files import write_atomically
 from metarl.runs.folder import RunConfig
 from metarl.runs.meta_test import MetaTest
-
-RESULTS = Path(__file__).parents[1] / "results"
 
 
 @dataclass(frozen=True)
@@ -60,42 +63,29 @@ CELLS = {
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """Train cells of the table and measure them, or print the table."""
+class Trials(Experiment):
+    """Train RL² on cells of the table and measure it, or print the table."""
 
-    cells: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Which: bandit-10, bandit-100, tabular-10, tabular-25, grid-navigation, dark-room."""
     memory: Literal["transformer", "gru", "lstm"] = "transformer"
     """What remembers the trial."""
-    seeds: tuple[int, ...] = (0,)
-    """One run each."""
     steps: int | None = None
     """Environment steps of training; None: as in the table."""
     num_tasks: int = 20_000
     """Fresh test trials."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    table: bool = False
-    """Print the table of what is in experiments/results/."""
 
 
-def main(experiment: Experiment) -> None:
-    refuse_unknown(experiment.cells, CELLS, "cells")
-    for name in experiment.cells:
-        for seed in experiment.seeds:
-            run_cell(name, experiment, seed)
-    if experiment.table:
-        print(table())
+def main(experiment: Trials) -> None:
+    reproduce(experiment, CELLS, run_cell, lambda: print(table()))
 
 
-def run_cell(name: str, experiment: Experiment, seed: int) -> None:
+def run_cell(name: str, experiment: Trials, seed: int) -> None:
     """Train one run to its end, evaluate it, and write its result."""
     cell = CELLS[name]
     options = RL2Options(memory=experiment.memory, **cell.changed)
     steps = experiment.steps or cell.steps
     label = f"{name}-{experiment.memory}-seed{seed}"
     config = RunConfig("rl2", cell.distribution, cell.options, seed, steps, asdict(options))
-    folder = Path("runs") / "in_context" / label.replace(name, cell.trained or name)
+    folder = f"in_context/{label.replace(name, cell.trained or name)}"
     agent, seconds = finished_run(folder, config, RL2, experiment.device)
     trials = MetaTest(
         agent.distribution.split("test"), experiment.num_tasks, cell.episodes, 1000 + seed, experiment.device
@@ -104,9 +94,8 @@ def run_cell(name: str, experiment: Experiment, seed: int) -> None:
     arguments = f"{name} --memory {experiment.memory} --seeds {seed} --steps {steps}"
     command = f"python -m experiments.reproductions.in_context {arguments}"
     setting = {"cell": name, "memory": experiment.memory, "seed": seed, "steps": steps, "command": command}
-    row = {**setting, **result, "seconds": round(seconds), "hardware": hardware(agent.device)}
-    write_atomically(RESULTS / f"{label}.json", json.dumps(row, indent=1) + "\n")
-    print(f"{label}: {result['mean']:.3f} ± {result['error']:.3f} (reference: {cell.reference})")
+    write_result(label, {**setting, **result}, agent.device, seconds, indent=1)
+    print(f"{label}: {with_error(result, '.3f')} (reference: {cell.reference})")
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:
@@ -115,31 +104,23 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "num_tasks": len(totals),
         "mean": float(totals.mean()),
-        "error": float(totals.std(ddof=1) / len(totals) ** 0.5),
+        "error": float(standard_error(totals)),
         "per_episode": [round(float(value), 4) for value in evaluation.returns.mean(0)],
     }
 
 
 def table() -> str:
     """A Markdown table of all results, a line for each cell and memory."""
-    files = [file for name in CELLS for file in sorted(RESULTS.glob(f"{name}-*-seed*.json"))]
-    rows = [json.loads(file.read_text()) for file in files]
-    lines = [
-        "| cell | memory | mean return of each seed | last episode | steps | minutes | reference |",
-        "|" + "---|" * 7,
-    ]
+    header = ("cell", "memory", "mean return of each seed", "last episode", "steps", "minutes", "reference")
+    lines = []
     for name, cell in CELLS.items():
         for memory in ("transformer", "gru", "lstm"):
-            runs = [row for row in rows if (row["cell"], row["memory"]) == (name, memory)]
-            if runs:
-                means = ", ".join(f"{run['mean']:.2f} ± {run['error']:.2f}" for run in runs)
-                last = ", ".join(f"{run['per_episode'][-1]:.2f}" for run in runs)
-                minutes = ", ".join(f"{run['seconds'] / 60:.0f}" for run in runs)
-                lines.append(
-                    f"| {name} | {memory} | {means} | {last} | {runs[0]['steps']:,} | {minutes} | {cell.reference} |"
-                )
-    return "\n".join(lines)
+            if rows := results(f"{name}-{memory}-seed*"):
+                means = ", ".join(with_error(row, ".2f") for row in rows)
+                last = joined((row["per_episode"][-1] for row in rows), ".2f")
+                lines.append((name, memory, means, last, f"{rows[0]['steps']:,}", minutes(rows), cell.reference))
+    return markdown(header, lines)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Experiment, description=Experiment.__doc__))
+    main(from_command_line(Trials, CELLS))

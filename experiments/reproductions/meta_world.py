@@ -9,67 +9,61 @@ and with drawn ones, as in training. A stopped run goes on when its command is r
 `metaworld`, in an environment of its own: it pins MuJoCo to one version.
 """
 
-import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
 import metarl
 from experiments.figures.meta_world import STYLES, meta_world_figure
-from experiments.reproductions.finished_run import finished_run
-from experiments.reproductions.known_names import refuse_unknown
-from experiments.timing import hardware
+from experiments.reproduction import (
+    DOCS,
+    Experiment,
+    finished_run,
+    from_command_line,
+    joined,
+    markdown,
+    minutes,
+    reproduce,
+    results,
+    write_result,
+)
 from metarl.agents.in_context.options import RL2Options
 from metarl.agents.in_context.rl2 import RL2
 from metarl.envs.meta_world import ADAPTATION, ml1, success_rates
 from metarl.evaluation.statistics import Interval, bootstrap_interval
-from metarl.files import write_atomically
 from metarl.reports.style import save_figure
 from metarl.runs.folder import RunConfig
 
-RESULTS = Path(__file__).parents[1] / "results"
-FIGURE = Path(__file__).parents[2] / "docs" / "meta-world.png"
+FIGURE = DOCS / "meta-world.png"
 ENVIRONMENTS = {"reach": "reach-v3", "push": "push-v3"}
-# Recall and two layers that look back 512 steps each reach as far as a training trial: no more is ever read
+# Retrieval and two layers that look back 512 steps each reach as far as a training trial: no more is ever read
 OPTIONS = RL2Options(num_episodes=3, batch_steps=48_000, window=512)
 LAYOUTS = 50
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Environments(Experiment):
     """Train RL² on environments of Meta-World and measure it, or print the table."""
 
-    environments: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Which: reach, push."""
-    seeds: tuple[int, ...] = (0,)
-    """One run each."""
     steps: int = 3_000_000
     """Environment steps of training."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    table: bool = False
-    """Print the table of what is in experiments/results/, and draw it."""
 
 
-def main(experiment: Experiment) -> None:
-    refuse_unknown(experiment.environments, ENVIRONMENTS, "environments")
-    for name in experiment.environments:
-        for seed in experiment.seeds:
-            run_environment(name, experiment, seed)
-    if experiment.table:
-        print(table())
-        save_figure(meta_world_figure(curves()), FIGURE)
+def main(experiment: Environments) -> None:
+    reproduce(experiment, ENVIRONMENTS, run_environment, show)
 
 
-def run_environment(name: str, experiment: Experiment, seed: int) -> None:
+def show() -> None:
+    print(table())
+    save_figure(meta_world_figure(curves()), FIGURE)
+
+
+def run_environment(name: str, experiment: Environments, seed: int) -> None:
     """Train one run to its end, measure it, and write its result."""
-    config = RunConfig(
-        "rl2", "meta-world-ml1", {"environment": ENVIRONMENTS[name]}, seed, experiment.steps, asdict(OPTIONS)
-    )
-    agent, seconds = finished_run(Path("runs") / "meta_world" / f"{name}-seed{seed}", config, RL2, experiment.device)
+    family = {"environment": ENVIRONMENTS[name]}
+    config = RunConfig("rl2", "meta-world-ml1", family, seed, experiment.steps, asdict(OPTIONS))
+    agent, seconds = finished_run(f"meta_world/{name}-seed{seed}", config, RL2, experiment.device)
     row: dict[str, Any] = {
         "environment": name,
         "seed": seed,
@@ -77,10 +71,8 @@ def run_environment(name: str, experiment: Experiment, seed: int) -> None:
         "command": f"python -m experiments.reproductions.meta_world {name} --seeds {seed} --steps {experiment.steps}",
         "drawn": measure(agent, ENVIRONMENTS[name], False, seed),
         "most likely": measure(agent, ENVIRONMENTS[name], True, seed),
-        "seconds": round(seconds),
-        "hardware": hardware(agent.device),
     }
-    write_atomically(RESULTS / f"meta-world-{name}-seed{seed}.json", json.dumps(row) + "\n")
+    write_result(f"meta-world-{name}-seed{seed}", row, agent.device, seconds)
     rates = {actions: row[actions]["after_adaptation"] for actions in STYLES}
     print(f"{name}, seed {seed}, success after adaptation: {rates}", flush=True)
 
@@ -99,22 +91,21 @@ def measure(agent: RL2, environment: str, deterministic: bool, seed: int) -> dic
 
 def table() -> str:
     """A Markdown table of all results, one line for each way to act."""
-    lines = ["| environment | actions | success in episodes 1 to 13 | the last three | seed | steps | minutes |"]
-    lines.append("|" + "---|" * 7)
-    for row in results():
+    header = ("environment", "actions", "success in episodes 1 to 13", "the last three", "seed", "steps", "minutes")
+    lines = []
+    for row in measured():
         for actions in STYLES:
-            rates = ", ".join(f"{rate:.2f}" for rate in np.mean(row[actions]["success"], 0))
-            lines.append(
-                f"| {row['environment']} | {actions} | {rates} | {row[actions]['after_adaptation']:.2f} "
-                f"| {row['seed']} | {row['steps']:,} | {row['seconds'] / 60:.0f} |"
-            )
-    return "\n".join(lines)
+            rates = joined(np.mean(row[actions]["success"], 0), ".2f")
+            last = f"{row[actions]['after_adaptation']:.2f}"
+            trained = (str(row["seed"]), f"{row['steps']:,}", minutes([row]))
+            lines.append((row["environment"], actions, rates, last, *trained))
+    return markdown(header, lines)
 
 
 def curves() -> dict[str, dict[str, Interval]]:
     """Success in each episode with 95 % intervals over layouts, by environment and way to act, all seeds."""
     runs: dict[str, list[dict[str, Any]]] = {}
-    for row in results():
+    for row in measured():
         runs.setdefault(row["environment"], []).append(row)
 
     def success(rows: list[dict[str, Any]], actions: str) -> Interval:
@@ -123,11 +114,10 @@ def curves() -> dict[str, dict[str, Interval]]:
     return {name: {actions: success(rows, actions) for actions in STYLES} for name, rows in runs.items()}
 
 
-def results() -> list[dict[str, Any]]:
+def measured() -> list[dict[str, Any]]:
     """The result of every run: reach, then push."""
-    rows = [json.loads(file.read_text()) for file in sorted(RESULTS.glob("meta-world-*.json"))]
-    return sorted(rows, key=lambda row: list(ENVIRONMENTS).index(row["environment"]))
+    return [row for name in ENVIRONMENTS for row in results(f"meta-world-{name}-seed*")]
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Experiment, description=Experiment.__doc__))
+    main(from_command_line(Environments, ENVIRONMENTS))

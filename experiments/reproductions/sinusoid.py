@@ -8,7 +8,6 @@ Tasks, network and sizes are those of MAML (Finn et al. 2017, arXiv 1703.03400, 
 experiments/results/sinusoid.json with the same settings are not run again; the figure is drawn from that file alone.
 """
 
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -22,18 +21,16 @@ from torch import Tensor
 from tqdm import trange
 
 from experiments.figures.sinusoid import sinusoid_figure
-from experiments.reproductions.known_names import refuse_unknown
+from experiments.reproduction import DOCS, RESULTS, markdown, refuse_unknown, rows_of_file
 from experiments.reproductions.sinusoid_problem import Networks, Sinusoids, draw_sinusoids, squared_errors, task_loss
 from experiments.timing import hardware
 from metarl.adaptation.inner_loop import Adapted, InnerLoop
 from metarl.adaptation.stacked import Data
 from metarl.adaptation.updates import FixedStep, InnerUpdate, StepPerParameter
-from metarl.files import write_atomically
 from metarl.reports.style import save_figure
 from metarl.seeding import generator
 
-RESULTS = Path(__file__).parents[1] / "results" / "sinusoid.json"
-FIGURE = Path(__file__).parents[2] / "docs" / "sinusoid.png"
+FILE, FIGURE = RESULTS / "sinusoid.json", DOCS / "sinusoid.png"
 SHOTS, TRAINING_SHOTS, META_BATCH, OUTER_STEP = (5, 10), 10, 25, 1e-3
 TEST_STEPS, TEST_POINTS, TUNING_TASKS = 10, 100, 600
 STEP_SIZES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # what fine-tuning chooses from
@@ -86,20 +83,21 @@ class Experiment:
     """Fresh test tasks for each seed."""
     table: bool = False
     """Only print the table and draw the figure of what is measured."""
-    results: Path = RESULTS
+    results: Path = FILE
     """The JSON file that is read and extended."""
     figure: Path = FIGURE
     """Where the picture goes."""
 
 
 def main(experiment: Experiment) -> None:
-    refuse_unknown(experiment.methods, METHODS, "methods")
-    rows = json.loads(experiment.results.read_text(encoding="utf-8")) if experiment.results.exists() else {}
-    for name in () if experiment.table else experiment.methods:
-        if not is_measured(rows.get(name), experiment):
-            rows[name] = measure(name, experiment)
-            ordered = {known: rows[known] for known in METHODS if known in rows}
-            write_atomically(experiment.results, json.dumps(ordered, indent=1) + "\n")
+    refuse_unknown(experiment.methods, METHODS)
+    rows = rows_of_file(
+        experiment.results,
+        METHODS,
+        () if experiment.table else experiment.methods,
+        is_measured=lambda row, _: is_measured(row, experiment),
+        measure=lambda name: measure(name, experiment),
+    )
     print(table(rows))
     if all(name in rows for name in DRAWN):
         save_figure(sinusoid_figure(rows, *DRAWN), experiment.figure)
@@ -211,19 +209,19 @@ def settings(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def is_measured(row: dict[str, Any] | None, experiment: Experiment) -> bool:
-    return row is not None and settings(experiment).items() <= row.items()
+def is_measured(row: dict[str, Any], experiment: Experiment) -> bool:
+    return settings(experiment).items() <= row.items()
 
 
 def table(rows: dict[str, Any]) -> str:
     """Markdown: mean over seeds, and half the range between the best and the worst seed."""
     steps = (0, 1, 10)
     header = [f"{shots}-shot, {step} step{'s' * (step != 1)}" for shots in SHOTS for step in steps]
-    lines = ["| method | " + " | ".join(header) + " |", "|" + "---|" * (1 + len(header))]
-    for row in rows.values():
-        cells = [_cell(row["errors"][str(shots)], step) for shots in SHOTS for step in steps]
-        lines.append(f"| {row['title']} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    cells = {
+        row["title"]: [_cell(row["errors"][str(shots)], step) for shots in SHOTS for step in steps]
+        for row in rows.values()
+    }
+    return markdown(["method", *header], [[title, *errors] for title, errors in cells.items()])
 
 
 def _predict(networks: Networks, data: Data) -> Tensor:

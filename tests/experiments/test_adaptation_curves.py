@@ -61,7 +61,6 @@ def test_a_row_is_measured_anew_only_if_what_decides_it_changed(curves: Any) -> 
         measured = {**curves.settings(name, experiment), "title": "whatever"}
         assert curves.is_measured(measured, name, experiment)
         assert not curves.is_measured(measured, name, curves.Experiment(seed=1))
-        assert not curves.is_measured(None, name, experiment)
     assert not curves.is_measured(curves.settings("maml-trpo", experiment), "promp", experiment)
     assert not curves.is_measured(curves.settings("fine-tuning", experiment), "scratch", experiment)
 

@@ -18,10 +18,10 @@ def families(experiments: Any) -> Any:
 
 
 @pytest.fixture
-def small(families: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+def small(families: Any, experiments: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """A few steps of training, in a folder of their own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(families, "RESULTS", tmp_path)
+    monkeypatch.setattr(experiments("reproduction"), "RESULTS", tmp_path)
     monkeypatch.setattr(families, "FIGURE", tmp_path / "families.png")
     sizes: dict[str, Any] = {"width": 8, "num_layers": 1, "batch_steps": 300}
     options = {name: replace(given, **sizes) for name, given in families.RL2_OPTIONS.items()}
@@ -32,24 +32,24 @@ def small(families: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any
 
 
 def test_agents_play_the_same_trials(small: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    small.main(small.Experiment(("frozen-lake",), steps=300, num_tasks=3))
+    small.main(small.Families(("frozen-lake",), steps=300, num_tasks=3))
     rows = [json.loads((tmp_path / f"gym-frozen-lake-{name}-seed0.json").read_text()) for name in small.METHODS]
     for row in rows:
         assert len(row["returns"]) == 3
         assert set(row["means"]) == {"most likely", "drawn"}
         assert row["actions"] == max(row["means"], key=lambda which: sum(row["means"][which]))
-    small.main(small.Experiment(table=True))
+    small.main(small.Families(table=True))
     table = capsys.readouterr().out.splitlines()[-len(small.METHODS) :]
     assert [line.split(" | ")[1] for line in table] == list(small.METHODS)
     assert (tmp_path / "families.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("told", [False, True])
-def test_what_has_no_scale_is_not_scaled(families: Any, told: bool) -> None:
-    vector = families._normalised(TaskVecEnv(metarl.make("frozen-lake"), 2, show_task=told))
+@pytest.mark.parametrize("privileged", [False, True])
+def test_what_has_no_scale_is_not_scaled(families: Any, privileged: bool) -> None:
+    vector = families._normalised(TaskVecEnv(metarl.make("frozen-lake"), 2, show_task=privileged))
     seen = vector.reset()
     assert vector.norm_reward
-    if told:
+    if privileged:
         assert vector.norm_obs_keys == ["task"]
         assert isinstance(vector.observation_space, spaces.Dict)
     else:
@@ -59,4 +59,4 @@ def test_what_has_no_scale_is_not_scaled(families: Any, told: bool) -> None:
 
 def test_unknown_families_are_named(families: Any) -> None:
     with pytest.raises(SystemExit, match="moonlander"):
-        families.main(families.Experiment(("moonlander",)))
+        families.main(families.Families(("moonlander",)))

@@ -13,9 +13,9 @@ def test_both_ways_to_act_are_shown(experiments: Any, monkeypatch: pytest.Monkey
         measured = {"success": [[seed, *[1] * 12], [0, *[1] * 12]], "after_adaptation": 1.0, "returns": [0.0] * 13}
         row = {"environment": name, "seed": seed, "steps": 48_000, "drawn": measured, "most likely": measured}
         (tmp_path / f"meta-world-{name}-seed{seed}.json").write_text(json.dumps({**row, "seconds": 60}))
-    monkeypatch.setattr(script, "RESULTS", tmp_path)
+    monkeypatch.setattr(experiments("reproduction"), "RESULTS", tmp_path)
     monkeypatch.setattr(script, "FIGURE", tmp_path / "meta-world.png")
-    script.main(script.Experiment(table=True))
+    script.main(script.Environments(table=True))
     assert (tmp_path / "meta-world.png").stat().st_size > 0
     lines = script.table().splitlines()[2:]
     assert [line.split(" | ")[:2] for line in lines[::2]] == [["| reach", "drawn"]] * 2 + [["| push", "drawn"]]

@@ -17,6 +17,8 @@ SLOW = {
     "experiments/test_half_cheetah.py",
     "experiments/test_sinusoid.py",
     "experiments/test_throughput.py",
+    "test_devices.py::test_a_policy_on_a_device_acts_and_learns_in_simulators_of_the_host",
+    "test_devices.py::test_a_run_on_a_device_is_evaluated_and_reported",
     "test_distributed.py",
     "adaptation/test_inner_loop.py::test_meta_gradient_equals_finite_differences",
     "agents/classical/test_bandits.py::test_known_rewards",

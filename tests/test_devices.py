@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import pytest
 import torch
 
@@ -119,3 +120,51 @@ def test_a_gpu_that_is_not_here_is_one_line(tmp_path: Path, capsys: pytest.Captu
     error = failed(f"train rl2 --distribution grid-navigation --device cuda --run-dir {folder}", capsys)
     assert error == "metarl: device 'cuda': torch sees no GPU here\n"
     assert not folder.exists()
+
+
+FAMILIES_ON_THE_HOST = {
+    "gymnasium": ("frozen-lake", {"max_episode_steps": 5}),
+    "mujoco": ("half-cheetah-direction", {}),
+}
+
+
+@pytest.mark.parametrize("kind", FAMILIES_ON_THE_HOST)
+def test_a_policy_on_a_device_acts_and_learns_in_simulators_of_the_host(kind: str, device: str) -> None:
+    if kind == "mujoco":
+        pytest.importorskip("mujoco")
+    name, arguments = FAMILIES_ON_THE_HOST[kind]
+    family = metarl.make(name, **arguments)
+    small: dict[str, Any] = {"width": 8, "num_layers": 1, "batch_steps": 20, "num_minibatches": 1, "n_epochs": 1}
+    options = RL2Options(memory="gru", num_episodes=1, critic_epochs=0, **small)
+    agent = RL2(family, options, device=device).learn(20)
+    assert agent.actor.output.weight.device.type == torch.device(device).type
+    assert agent.updates == 1
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_environments_that_tell_the_task_run_on_a_device_through_ends_of_episodes(told: bool, device: str) -> None:
+    env = TaskVecEnv(metarl.make("tabular-mdp", max_episode_steps=3), 2, device=device, show_task=told)
+    env.seed(0)
+    env.reset()
+    ended = 0
+    for _ in range(7):
+        observations, rewards, dones, infos = env.step(np.array([env.action_space.sample() for _ in range(2)]))
+        parts = observations.values() if isinstance(observations, dict) else [observations]
+        assert all(isinstance(part, np.ndarray) for part in [*parts, rewards, dones])
+        ended += sum("terminal_observation" in info for info in infos)
+    assert ended == 4
+    env.close()
+
+
+def test_a_run_on_a_device_is_evaluated_and_reported(tmp_path: Path, far: str) -> None:
+    run = tmp_path / "run"
+    small = "--memory gru --width 8 --num-layers 1 --batch-steps 20 --num-minibatches 1 --n-epochs 1 --critic-epochs 0"
+    for command in (
+        f"train rl2 --distribution bernoulli-bandit --total-timesteps 40 --device {far} --run-dir {run} {small}",
+        f"evaluate {run} --num-tasks 3 --no-baselines --device {far}",
+    ):
+        with pytest.raises(SystemExit) as done:
+            main(command.split())
+        assert done.value.code == 0, command
+    (report,) = run.glob("report*.html")
+    assert report.stat().st_size > 10_000

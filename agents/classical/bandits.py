@@ -7,13 +7,14 @@ from typing import final
 import torch
 from gymnasium import spaces
 from torch import Tensor
+from typing_extensions import Unpack
 
-from metarl import seeding
+from metarl.agents.classical.baseline import ClassicalBaseline, Placement
 from metarl.functional import sampling as draws
 from metarl.optima import bandits as bandit_theory
 from metarl.optima import gittins as bandit_index
 from metarl.tasks.distribution import TaskDistribution
-from metarl.tasks.policies import AdaptivePolicy, Transition
+from metarl.tasks.policies import Transition
 
 # from the numbers of the arms [N, arms] (bandit_theory.arm_number) and the pulls left [N], at least 1, the arm [N]
 Plan = Callable[[Tensor, Tensor], Tensor]
@@ -26,28 +27,23 @@ def check_bandit(distribution: TaskDistribution) -> None:
     fits = isinstance(means, spaces.Box) and means.shape == (arms,) and means.low.min() >= 0 and means.high.max() <= 1
     if not fits or distribution.horizon != 1:
         raise ValueError(
-            "bandit learners need a task parameter `means` in [0, 1] with an entry for each Discrete action "
+            "baselines for bandits need a task parameter `means` in [0, 1] with an entry for each Discrete action "
             f"and episodes of one step; {distribution.name} has the tasks {distribution.task_space}"
         )
 
 
-class BanditLearner(AdaptivePolicy):
+class BanditBaseline(ClassicalBaseline):
     """Counts the successes and failures of each arm, `[num_tasks, arms]`. A subclass chooses the arm."""
+
+    stream = "bandit-learner"
 
     def __init__(
         self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0
     ) -> None:
-        self.check(distribution)
-        super().__init__(num_tasks, device)
-        self.generator = seeding.generator(seed, "bandit-learner", device=device)
+        super().__init__(distribution, num_tasks, device, seed)
         shape = (num_tasks, *(distribution.task_space["means"].shape or ()))
         self.successes = torch.zeros(shape, dtype=torch.int64, device=device)
         self.failures = torch.zeros_like(self.successes)
-
-    @staticmethod
-    @abstractmethod
-    def check(distribution: TaskDistribution) -> None:
-        """Raise ValueError, which says what is needed, if this baseline does not know the kind of task."""
 
     @abstractmethod
     def choose(self) -> Tensor:
@@ -71,13 +67,13 @@ class BanditLearner(AdaptivePolicy):
 
     @final
     def observe(self, transition: Transition) -> None:
-        arm, paid = transition.action[:, None], (transition.reward[:, None] > 0.5).long()
-        self.successes.scatter_add_(1, arm, paid)
-        self.failures.scatter_add_(1, arm, 1 - paid)
+        arm, success = transition.action[:, None], (transition.reward[:, None] > 0.5).long()
+        self.successes.scatter_add_(1, arm, success)
+        self.failures.scatter_add_(1, arm, 1 - success)
 
 
 @final
-class Greedy(BanditLearner):
+class Greedy(BanditBaseline):
     """The arm with the largest posterior mean.
 
     >>> import metarl
@@ -92,7 +88,7 @@ class Greedy(BanditLearner):
 
 
 @final
-class EpsilonGreedy(BanditLearner):
+class EpsilonGreedy(BanditBaseline):
     """The arm with the largest posterior mean, or with probability `epsilon` a random arm.
 
     >>> import metarl
@@ -105,17 +101,11 @@ class EpsilonGreedy(BanditLearner):
     check = staticmethod(check_bandit)
 
     def __init__(
-        self,
-        distribution: TaskDistribution,
-        num_tasks: int,
-        device: torch.device | str = "cpu",
-        seed: int = 0,
-        *,
-        epsilon: float = 0.1,
+        self, distribution: TaskDistribution, num_tasks: int, *, epsilon: float = 0.1, **placement: Unpack[Placement]
     ) -> None:
         if not 0 <= epsilon <= 1:
             raise ValueError(f"epsilon must lie in [0, 1], got {epsilon}")
-        super().__init__(distribution, num_tasks, device, seed)
+        super().__init__(distribution, num_tasks, **placement)
         self._epsilon = epsilon
 
     def choose(self) -> Tensor:
@@ -125,7 +115,7 @@ class EpsilonGreedy(BanditLearner):
 
 
 @final
-class UCB1(BanditLearner):
+class UCB1(BanditBaseline):
     """The arm with the largest upper confidence bound, mean + scale * sqrt(2 ln t / pulls) (Auer et al. 2002).
 
     As in Duan et al. (2016) the statistics of an arm start with one success and one failure. A scale of 1 is the
@@ -141,17 +131,11 @@ class UCB1(BanditLearner):
     check = staticmethod(check_bandit)
 
     def __init__(
-        self,
-        distribution: TaskDistribution,
-        num_tasks: int,
-        device: torch.device | str = "cpu",
-        seed: int = 0,
-        *,
-        scale: float = 0.2,
+        self, distribution: TaskDistribution, num_tasks: int, *, scale: float = 0.2, **placement: Unpack[Placement]
     ) -> None:
         if not scale >= 0:
             raise ValueError(f"scale must not be negative, got {scale}")
-        super().__init__(distribution, num_tasks, device, seed)
+        super().__init__(distribution, num_tasks, **placement)
         self._scale = scale
 
     def choose(self) -> Tensor:
@@ -161,7 +145,7 @@ class UCB1(BanditLearner):
 
 
 @final
-class ThompsonSampling(BanditLearner):
+class ThompsonSampling(BanditBaseline):
     """The best arm in a bandit that is drawn from the posterior (Thompson 1933).
 
     >>> import metarl
@@ -175,19 +159,18 @@ class ThompsonSampling(BanditLearner):
         return draws.beta(self.successes + 1.0, self.failures + 1.0, self.generator).argmax(1)
 
 
-class BanditPlanner(BanditLearner):
+class BanditPlanner(BanditBaseline):
     """Follows a plan for `num_episodes` pulls (default: a trial), then is greedy. A subclass computes the plan."""
 
     def __init__(
         self,
         distribution: TaskDistribution,
         num_tasks: int,
-        device: torch.device | str = "cpu",
-        seed: int = 0,
         *,
         num_episodes: int | None = None,
+        **placement: Unpack[Placement],
     ) -> None:
-        super().__init__(distribution, num_tasks, device, seed)
+        super().__init__(distribution, num_tasks, **placement)
         self._pulls = distribution.num_episodes if num_episodes is None else num_episodes
         self._plan = self.solve(self._pulls)
 

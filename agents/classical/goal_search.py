@@ -6,20 +6,21 @@ from typing import final
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
-from metarl import seeding
+from metarl.agents.classical.baseline import ClassicalBaseline, Placement
 from metarl.functional import sampling as draws
 from metarl.optima import goal_search
 from metarl.optima.goal_search import GoalCells
 from metarl.tasks.distribution import TaskDistribution
-from metarl.tasks.policies import AdaptivePolicy, Transition
+from metarl.tasks.policies import Transition
 
 
 def goal_cells(distribution: TaskDistribution) -> GoalCells:
     """The distribution as a grid with one hidden goal cell. Raises ValueError if it is not one."""
     if not isinstance(distribution, GoalCells):
         needed = "candidates, successors, side, start, step_cost (see metarl.optima.goal_search.GoalCells)"
-        raise ValueError(f"goal searchers need a distribution with {needed}; {distribution.name} has not")
+        raise ValueError(f"searches for a goal need a distribution with {needed}; {distribution.name} has not")
     return distribution
 
 
@@ -28,19 +29,19 @@ def check_goal_cells(distribution: TaskDistribution) -> None:
     goal_cells(distribution)
 
 
-class GoalSearcher(AdaptivePolicy):
+class GoalSearcher(ClassicalBaseline):
     """Explores until it has found the goal; then takes a shortest path to it and stays. A subclass explores."""
+
+    check = staticmethod(check_goal_cells)
+    stream = "goal-search"
 
     def __init__(
         self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0
     ) -> None:
+        super().__init__(distribution, num_tasks, device, seed)
         self.grid = goal_cells(distribution)
-        super().__init__(num_tasks, device)
-        self.generator = seeding.generator(seed, "goal-search", device=device)
         self.way = goal_search.ways(self.grid, self.device)
         self._goal = torch.full((num_tasks,), -1, device=device)  # -1: not found
-
-    check = staticmethod(check_goal_cells)
 
     @abstractmethod
     def forget(self, mask: Tensor) -> None:
@@ -121,15 +122,14 @@ class BayesOptimalSearch(GoalSearcher):
         self,
         distribution: TaskDistribution,
         num_tasks: int,
-        device: torch.device | str = "cpu",
-        seed: int = 0,
         *,
         num_episodes: int | None = None,
+        **placement: Unpack[Placement],
     ) -> None:
-        super().__init__(distribution, num_tasks, device, seed)
+        super().__init__(distribution, num_tasks, **placement)
         plan = goal_search.search(goal_search.problem(self.grid, num_episodes))
-        self._path = torch.tensor(plan.actions, device=device)
-        self._elapsed = torch.zeros(num_tasks, dtype=torch.int64, device=device)
+        self._path = torch.tensor(plan.actions, device=self.device)
+        self._elapsed = torch.zeros(num_tasks, dtype=torch.int64, device=self.device)
 
     def forget(self, mask: Tensor) -> None:
         self._elapsed[mask] = 0

@@ -10,12 +10,13 @@ from typing import NamedTuple, final
 import torch
 from gymnasium import spaces
 from torch import Tensor
+from typing_extensions import Unpack
 
-from metarl import seeding
+from metarl.agents.classical.baseline import ClassicalBaseline, Placement
 from metarl.functional import sampling as draws
 from metarl.optima import planning
 from metarl.tasks.distribution import TaskDistribution
-from metarl.tasks.policies import AdaptivePolicy, Transition
+from metarl.tasks.policies import Transition
 
 
 def check_tabular(distribution: TaskDistribution) -> None:
@@ -27,8 +28,8 @@ def check_tabular(distribution: TaskDistribution) -> None:
     shapes = {name: box.shape for name, box in distribution.task_space.spaces.items()}
     if not states or shapes != {"rewards": (states, actions), "transitions": (states, actions, states)}:
         raise ValueError(
-            "tabular learners need Discrete observations and actions and the task parameters `rewards` [S, A] and "
-            f"`transitions` [S, A, S]; {distribution.name} has the tasks {distribution.task_space}"
+            "baselines for tabular MDPs need Discrete observations and actions and the task parameters `rewards` [S, A] "
+            f"and `transitions` [S, A, S]; {distribution.name} has the tasks {distribution.task_space}"
         )
 
 
@@ -54,17 +55,18 @@ class Belief(NamedTuple):
         return (1 + self.moves) / (self.moves.shape[-1] + self.visits)[..., None]
 
 
-class EpisodicPlanner(AdaptivePolicy):
+class EpisodicPlanner(ClassicalBaseline):
     """Counts transitions and rewards, and follows a plan that a subclass makes at the start of each episode."""
+
+    check = staticmethod(check_tabular)
+    stream = "mdp-learner"
 
     def __init__(
         self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0
     ) -> None:
-        check_tabular(distribution)
-        super().__init__(num_tasks, device)
+        super().__init__(distribution, num_tasks, device, seed)
         states, actions = distribution.task_space["rewards"].shape or (0, 0)
         self.horizon = distribution.horizon
-        self.generator = seeding.generator(seed, "mdp-learner", device=device)
         self._belief = Belief(
             torch.zeros(num_tasks, states, actions, states, device=device),
             torch.zeros(num_tasks, states, actions, device=device),
@@ -73,8 +75,6 @@ class EpisodicPlanner(AdaptivePolicy):
         self._plan = torch.zeros(num_tasks, self.horizon, states, dtype=torch.int64, device=device)
         self._elapsed = torch.zeros(num_tasks, dtype=torch.int64, device=device)
         self._unplanned = torch.ones(num_tasks, dtype=torch.bool, device=device)
-
-    check = staticmethod(check_tabular)
 
     @abstractmethod
     def plan(self, belief: Belief) -> Tensor:
@@ -132,15 +132,9 @@ class BonusPlanner(EpisodicPlanner):
     """
 
     def __init__(
-        self,
-        distribution: TaskDistribution,
-        num_tasks: int,
-        device: torch.device | str = "cpu",
-        seed: int = 0,
-        *,
-        bonus: float = 0.5,
+        self, distribution: TaskDistribution, num_tasks: int, *, bonus: float = 0.5, **placement: Unpack[Placement]
     ) -> None:
-        super().__init__(distribution, num_tasks, device, seed)
+        super().__init__(distribution, num_tasks, **placement)
         self._bonus = bonus
 
     def plan(self, belief: Belief) -> Tensor:
@@ -164,13 +158,12 @@ class OptimisticPlanner(EpisodicPlanner):
         self,
         distribution: TaskDistribution,
         num_tasks: int,
-        device: torch.device | str = "cpu",
-        seed: int = 0,
         *,
         reward_width: float = 0.5,
         transition_width: float = 0.5,
+        **placement: Unpack[Placement],
     ) -> None:
-        super().__init__(distribution, num_tasks, device, seed)
+        super().__init__(distribution, num_tasks, **placement)
         self._widths = reward_width, transition_width
 
     def plan(self, belief: Belief) -> Tensor:

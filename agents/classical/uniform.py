@@ -2,17 +2,16 @@
 
 from typing import final
 
-import torch
 from torch import Tensor
 
-from metarl import seeding
+from metarl.agents.classical.baseline import ClassicalBaseline
 from metarl.spaces import is_plain, kinds, sample_actions
 from metarl.tasks.distribution import TaskDistribution
-from metarl.tasks.policies import AdaptivePolicy, Transition
+from metarl.tasks.policies import Transition
 
 
 @final
-class RandomLearner(AdaptivePolicy):
+class RandomLearner(ClassicalBaseline):
     """Uniform random actions, as `spaces.sample_actions` draws them; it does not adapt.
 
     >>> import metarl
@@ -20,13 +19,7 @@ class RandomLearner(AdaptivePolicy):
     torch.Size([3])
     """
 
-    def __init__(
-        self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0
-    ) -> None:
-        self.check(distribution)
-        super().__init__(num_tasks, device)
-        self._space = distribution.action_space
-        self._generator = seeding.generator(seed, "random-learner", device=device)
+    stream = "random-learner"
 
     @staticmethod
     def check(distribution: TaskDistribution) -> None:
@@ -40,7 +33,7 @@ class RandomLearner(AdaptivePolicy):
         """Nothing to forget."""
 
     def act(self, observation: Tensor) -> Tensor:
-        return sample_actions(self._space, self.num_tasks, self._generator)
+        return sample_actions(self.distribution.action_space, self.num_tasks, self.generator)
 
     def observe(self, transition: Transition) -> None:
         """Nothing to learn."""

@@ -8,7 +8,7 @@ import torch
 import metarl
 from metarl.agents.classical.bandits import (
     UCB1,
-    BanditLearner,
+    BanditBaseline,
     BayesOptimalBandit,
     EpsilonGreedy,
     Gittins,
@@ -21,7 +21,7 @@ from metarl.tasks.policies import Transition
 TRIALS = 10_000
 
 
-def told(policy: BanditLearner, pulls: list[tuple[int, float]]) -> BanditLearner:
+def told(policy: BanditBaseline, pulls: list[tuple[int, float]]) -> BanditBaseline:
     """The policy after these pulls of (arm, reward) in all its tasks."""
     policy.begin()
     nothing, never = torch.zeros(policy.num_tasks, 1), torch.zeros(policy.num_tasks, dtype=torch.bool)
@@ -31,7 +31,7 @@ def told(policy: BanditLearner, pulls: list[tuple[int, float]]) -> BanditLearner
     return policy
 
 
-def action(policy: BanditLearner) -> int:
+def action(policy: BanditBaseline) -> int:
     return int(policy.act(torch.zeros(policy.num_tasks, 1))[0])
 
 
@@ -48,7 +48,7 @@ def action(policy: BanditLearner) -> int:
         (Gittins, 100, 78.63),
     ],
 )
-def test_known_rewards(learner: type[BanditLearner], pulls: int, expected: float) -> None:
+def test_known_rewards(learner: type[BanditBaseline], pulls: int, expected: float) -> None:
     distribution = metarl.make("bernoulli-bandit", pulls=pulls)
     trials = TRIALS if pulls == 10 else 2000
     totals = evaluate(learner(distribution, trials), distribution, trials).totals
@@ -79,7 +79,7 @@ def test_upper_bound_by_hand() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"num_episodes": 4}])
 @pytest.mark.parametrize("learner", [Gittins, BayesOptimalBandit])
-def test_after_the_plan_comes_greed(learner: type[BanditLearner], options: dict[str, Any]) -> None:
+def test_after_the_plan_comes_greed(learner: type[BanditBaseline], options: dict[str, Any]) -> None:
     bandit = metarl.make("bernoulli-bandit", arms=2, pulls=6)
     policy = learner(bandit, 1, **options)
     assert action(told(policy, [(0, 1.0)] * 9 + [(1, 0.0)] * 3)) == 0

@@ -6,7 +6,7 @@ AGENTS: dict[str, str] = {
     "fine-tuning": "metarl.agents.sb3.fine_tuning:FineTuning",
 }
 
-LEARNERS: dict[str, str] = {
+BASELINES: dict[str, str] = {
     "random": "metarl.agents.classical.uniform:RandomLearner",
     "greedy": "metarl.agents.classical.bandits:Greedy",
     "epsilon-greedy": "metarl.agents.classical.bandits:EpsilonGreedy",

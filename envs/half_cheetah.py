@@ -24,7 +24,7 @@ class HalfCheetah(MujocoTasks):
     normal_velocity = True
 
     @abstractmethod
-    def paid(self, velocity: Floats, task: Values) -> Floats:
+    def velocity_reward(self, velocity: Floats, task: Values) -> Floats:
         """The reward [n] for a `velocity` [n] along the ground in m/s, without the cost of effort."""
 
     @final
@@ -33,7 +33,7 @@ class HalfCheetah(MujocoTasks):
 
     @final
     def reward(self, velocity: Floats, action: Floats, now: Simulations, task: Values) -> Floats:
-        return self.paid(velocity, task) - EFFORT * squares(action)
+        return self.velocity_reward(velocity, task) - EFFORT * squares(action)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class WantedSpeed(HalfCheetah):
         return {"velocity": Uniform(self.fastest, self.fastest + 1) if split == "ood" else Uniform(0.0, self.fastest)}
 
     @final
-    def paid(self, velocity: Floats, task: Values) -> Floats:
+    def velocity_reward(self, velocity: Floats, task: Values) -> Floats:
         missing: Floats = np.abs(velocity - task["velocity"])
         return -missing
 
@@ -94,6 +94,6 @@ class HalfCheetahDirection(HalfCheetah):
     def priors(self, split: str) -> Mapping[str, Prior]:
         return {"direction": Choice((-1, 1))}
 
-    def paid(self, velocity: Floats, task: Values) -> Floats:
-        paid: Floats = velocity * task["direction"]
-        return paid
+    def velocity_reward(self, velocity: Floats, task: Values) -> Floats:
+        forward: Floats = velocity * task["direction"]
+        return forward

@@ -43,7 +43,7 @@ def main(steps: int = STEPS, num_tasks: int = 20_000, seed: int = 0, folder: Pat
         raise SystemExit(f"stopped early; {folder} keeps what was learned")
     seconds = time.monotonic() - start
 
-    print(f"\nmeasuring it, and the classical learners, on {num_tasks:,} unseen bandits")
+    print(f"\nmeasuring it, and the classical baselines, on {num_tasks:,} unseen bandits")
     trials = MetaTest(bandits.split("test"), num_tasks, seed=seed)
     ours = trials.play(trials.agent(agent), "rl2 (Transformer)")
     results = [ours, *trials.references()]

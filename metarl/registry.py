@@ -178,19 +178,19 @@ def agents() -> dict[str, str]:
     return cast(dict[str, str], importlib.import_module("metarl.agents.catalogue").AGENTS)
 
 
-def learners() -> dict[str, str]:
+def baselines() -> dict[str, str]:
     """Name -> `module:attribute` of the classical baselines, which need no meta-training."""
-    return cast(dict[str, str], importlib.import_module("metarl.agents.catalogue").LEARNERS)
+    return cast(dict[str, str], importlib.import_module("metarl.agents.catalogue").BASELINES)
 
 
 def applicable(distribution: TaskDistribution) -> list[str]:
-    """The names of the baselines in `learners()` that suit `distribution`, and `expert` if it names one.
+    """The names of the baselines in `baselines()` that suit `distribution`, and `expert` if it names one.
 
     >>> import metarl
     >>> applicable(metarl.make("tabular-mdp"))
     ['random', 'psrl', 'beb', 'ucrl', 'expert']
     """
-    return [name for name in learners() if _applies(name, distribution)]
+    return [name for name in baselines() if _applies(name, distribution)]
 
 
 def find(name: str, table: dict[str, str], what: str) -> str:
@@ -235,7 +235,7 @@ def _wrong_kind(name: str, kind: type) -> TypeError:
 
 def _applies(name: str, distribution: TaskDistribution) -> bool:
     try:
-        import_attribute(learners()[name]).check(distribution)
+        import_attribute(baselines()[name]).check(distribution)
     except ValueError:
         return False
     return True

@@ -128,7 +128,7 @@ class Replay:
         self.calls += 1
         fields = {name.removeprefix(prefix): x for name, x in self.noted.items() if name.startswith(prefix)}
         if isinstance(policy, ExpertLabels):
-            policy._advice, policy._has_values = list(fields.pop("advice").unbind(1)), True
+            policy._labels, policy._has_values = list(fields.pop("expert_labels").unbind(1)), True
         tasks = {name: fields.pop(name) for name in list(fields) if name.startswith("tasks.")}
         parameters = {name.removeprefix("tasks."): x for name, x in tasks.items()}
         return Trajectories(self.distribution.tasks(**parameters), **fields)

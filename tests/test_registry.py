@@ -8,7 +8,7 @@ import pytest
 
 import metarl
 from metarl.imports import import_attribute
-from metarl.registry import adapted, agents, distributions, families, find, learners
+from metarl.registry import adapted, agents, baselines, distributions, families, find
 
 
 def test_every_known_name_can_be_made_here_and_by_gymnasium() -> None:
@@ -59,6 +59,6 @@ def test_a_family_is_found_at_its_place(user_project: Path) -> None:
 
 
 def test_tables_name_things_that_exist() -> None:
-    for table in (families(), agents(), learners()):
+    for table in (families(), agents(), baselines()):
         for place in table.values():
             assert callable(import_attribute(place))

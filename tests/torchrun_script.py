@@ -61,7 +61,7 @@ def cases() -> dict[str, Agent]:
 
 
 class Recorder:
-    """`collect`, noting every batch of trials and, where an expert advises, what it said."""
+    """`collect`, noting every batch of trials and, where an expert is imitated, its labels."""
 
     def __init__(self) -> None:
         self.noted: dict[str, Tensor] = {}
@@ -72,7 +72,7 @@ class Recorder:
         fields = {name: x for name, x in vars(trajectories).items() if name != "tasks"}
         fields |= {f"tasks.{name}": x for name, x in trajectories.tasks.parameters.items()}
         if isinstance(policy, ExpertLabels):
-            fields["advice"] = torch.stack(policy._advice, 1)
+            fields["expert_labels"] = torch.stack(policy._labels, 1)
         self.noted |= {f"{self.calls}/{name}": x for name, x in fields.items()}
         self.calls += 1
         return trajectories

@@ -37,12 +37,10 @@ class BanditBaseline(ClassicalBaseline):
 
     stream = "bandit-learner"
 
-    def __init__(
-        self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0
-    ) -> None:
-        super().__init__(distribution, num_tasks, device, seed)
+    def __init__(self, distribution: TaskDistribution, num_tasks: int, **placement: Unpack[Placement]) -> None:
+        super().__init__(distribution, num_tasks, **placement)
         shape = (num_tasks, *(distribution.task_space["means"].shape or ()))
-        self.successes = torch.zeros(shape, dtype=torch.int64, device=device)
+        self.successes = torch.zeros(shape, dtype=torch.int64, device=self.device)
         self.failures = torch.zeros_like(self.successes)
 
     @abstractmethod

@@ -23,7 +23,7 @@ class ClassicalBaseline(AdaptivePolicy):
     stream: ClassVar[str]  # the name of its random stream
 
     def __init__(
-        self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0
+        self, distribution: TaskDistribution, num_tasks: int, *, device: torch.device | str = "cpu", seed: int = 0
     ) -> None:
         self.check(distribution)
         super().__init__(num_tasks, device)

@@ -13,7 +13,7 @@ class FamilyExpert:
     """Makes the family's own privileged expert, which knows the task: an upper limit for policies that do not."""
 
     def __call__(
-        self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0
+        self, distribution: TaskDistribution, num_tasks: int, *, device: torch.device | str = "cpu", seed: int = 0
     ) -> PrivilegedPolicy:
         """A new expert for `num_tasks` tasks. Experts draw nothing, so `seed` has no effect.
 

@@ -35,13 +35,11 @@ class GoalSearcher(ClassicalBaseline):
     check = staticmethod(check_goal_cells)
     stream = "goal-search"
 
-    def __init__(
-        self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0
-    ) -> None:
-        super().__init__(distribution, num_tasks, device, seed)
+    def __init__(self, distribution: TaskDistribution, num_tasks: int, **placement: Unpack[Placement]) -> None:
+        super().__init__(distribution, num_tasks, **placement)
         self.grid = goal_cells(distribution)
         self.way = goal_search.ways(self.grid, self.device)
-        self._goal = torch.full((num_tasks,), -1, device=device)  # -1: not found
+        self._goal = torch.full((num_tasks,), -1, device=self.device)  # -1: not found
 
     @abstractmethod
     def forget(self, mask: Tensor) -> None:
@@ -81,15 +79,14 @@ class GoalPosteriorSampling(GoalSearcher):
     3
     """
 
-    def __init__(
-        self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0
-    ) -> None:
-        super().__init__(distribution, num_tasks, device, seed)
+    def __init__(self, distribution: TaskDistribution, num_tasks: int, **placement: Unpack[Placement]) -> None:
+        super().__init__(distribution, num_tasks, **placement)
         problem = goal_search.problem(self.grid)
         successors = np.array(problem.successors)
         steps = goal_search.distances(successors)[successors]
-        self._steps = torch.from_numpy(steps).to(device)  # [cells, actions, cells (goal)] steps left after each action
-        self._prior = torch.zeros(len(successors), device=device)
+        # [cells, actions, cells (goal)] steps left after each action
+        self._steps = torch.from_numpy(steps).to(self.device)
+        self._prior = torch.zeros(len(successors), device=self.device)
         self._prior[list(problem.goals)] = 1
         self._possible = self._prior.repeat(num_tasks, 1)
         self._target = torch.full_like(self._goal, -1)  # -1: to be drawn

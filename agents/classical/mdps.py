@@ -28,7 +28,7 @@ def check_tabular(distribution: TaskDistribution) -> None:
     shapes = {name: box.shape for name, box in distribution.task_space.spaces.items()}
     if not states or shapes != {"rewards": (states, actions), "transitions": (states, actions, states)}:
         raise ValueError(
-            "baselines for tabular MDPs need Discrete observations and actions and the task parameters `rewards` [S, A] "
+            "baselines for tabular MDPs need Discrete observations and actions and the parameters `rewards` [S, A] "
             f"and `transitions` [S, A, S]; {distribution.name} has the tasks {distribution.task_space}"
         )
 
@@ -61,20 +61,18 @@ class EpisodicPlanner(ClassicalBaseline):
     check = staticmethod(check_tabular)
     stream = "mdp-learner"
 
-    def __init__(
-        self, distribution: TaskDistribution, num_tasks: int, device: torch.device | str = "cpu", seed: int = 0
-    ) -> None:
-        super().__init__(distribution, num_tasks, device, seed)
+    def __init__(self, distribution: TaskDistribution, num_tasks: int, **placement: Unpack[Placement]) -> None:
+        super().__init__(distribution, num_tasks, **placement)
         states, actions = distribution.task_space["rewards"].shape or (0, 0)
         self.horizon = distribution.horizon
         self._belief = Belief(
-            torch.zeros(num_tasks, states, actions, states, device=device),
-            torch.zeros(num_tasks, states, actions, device=device),
+            torch.zeros(num_tasks, states, actions, states, device=self.device),
+            torch.zeros(num_tasks, states, actions, device=self.device),
         )
-        self._slot = torch.arange(num_tasks, device=device)
-        self._plan = torch.zeros(num_tasks, self.horizon, states, dtype=torch.int64, device=device)
-        self._elapsed = torch.zeros(num_tasks, dtype=torch.int64, device=device)
-        self._unplanned = torch.ones(num_tasks, dtype=torch.bool, device=device)
+        self._slot = torch.arange(num_tasks, device=self.device)
+        self._plan = torch.zeros(num_tasks, self.horizon, states, dtype=torch.int64, device=self.device)
+        self._elapsed = torch.zeros(num_tasks, dtype=torch.int64, device=self.device)
+        self._unplanned = torch.ones(num_tasks, dtype=torch.bool, device=self.device)
 
     @abstractmethod
     def plan(self, belief: Belief) -> Tensor:

@@ -158,10 +158,10 @@ class RL2(Agent):
         made_for = (env, steps, imitates)
         if self._rollout is None or self._rollout[0] != made_for:
             self._rollout = None  # first, so that its memory is free
-            adviser = self.distribution.expert(env.num_envs, self.device) if imitates else None
+            expert = self.distribution.expert(env.num_envs, self.device) if imitates else None
             learner = self.policy(env.num_envs, deterministic=False)
             temperature = self.options.imitation_temperature
-            self._rollout = made_for, CapturedRollout(learner, adviser, temperature, env, steps)
+            self._rollout = made_for, CapturedRollout(learner, expert, temperature, env, steps)
         return self._rollout[1]
 
     def _trial_steps(self, fraction_done: float) -> int:

@@ -32,7 +32,7 @@ class ExpertLabels(StochasticPolicy):
         expert.set_tasks(tasks)
         self._learner = learner
         self._expert = expert
-        self._advice: list[Tensor] = []
+        self._labels: list[Tensor] = []
         self._has_values = False
 
     @property
@@ -46,21 +46,21 @@ class ExpertLabels(StochasticPolicy):
         softmax(values / (temperature * deviation)). `deviation` is the mean standard deviation of values between
         actions. A high temperature says more about the other actions, and less about which is best.
         """
-        expert_labels = torch.stack(self._advice, 1)
+        expert_labels = torch.stack(self._labels, 1)
         if not self._has_values:
             return expert_labels
         return (expert_labels / (temperature * distributed.mean(expert_labels.std(-1)))).softmax(-1)
 
     def begin(self, mask: Tensor | None = None) -> None:
         if mask is None:
-            self._advice = []
+            self._labels = []
         self._learner.begin(mask)
         self._expert.begin(mask)
 
     def act(self, observation: Tensor) -> Tensor:
         values = self._expert.values(observation)
         self._has_values = values is not None
-        self._advice.append(self._expert.act(observation) if values is None else values)
+        self._labels.append(self._expert.act(observation) if values is None else values)
         return self._learner.act(observation)
 
     def observe(self, transition: Transition) -> None:

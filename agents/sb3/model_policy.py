@@ -108,7 +108,7 @@ class TaskModelPolicy(PrivilegedPolicy):
 
     def act(self, observation: Tensor) -> Tensor:
         if self._task is None:
-            raise RuntimeError("reveal the tasks before acting")
+            raise RuntimeError("call set_tasks before acting")
         seen = {
             "observation": self._convention.observation(observation).cpu().numpy(),
             "task": self._task.cpu().numpy(),

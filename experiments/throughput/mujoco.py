@@ -93,7 +93,7 @@ class HalfCheetahMass(HalfCheetah):
         mass[:, 1:] *= task["mass"]
         return {"body_mass": mass}
 
-    def paid(self, velocity: Floats, task: Values) -> Floats:
+    def velocity_reward(self, velocity: Floats, task: Values) -> Floats:
         return velocity
 
 

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def list_names() -> int:
-    """Task distributions, agents and classical learners, with one line each; those of other packages name theirs."""
+    """Task distributions, agents and classical baselines, with one line each; those of other packages name theirs."""
     tables = {
         "Task distributions": _lines(registry.distributions()),
         "Task distributions from other packages": _lines(registry.adapted(), "distribution"),
         "Agents, for metarl train": _lines(registry.agents(), "agent"),
-        "Classical learners, for metarl evaluate": _lines(registry.learners()),
+        "Classical baselines, for metarl evaluate": _lines(registry.baselines()),
     }
     width = max(len(name) for lines in tables.values() for name, _ in lines)
     for title, lines in tables.items():
@@ -70,17 +70,17 @@ def evaluate(
     no_baselines: bool = False,
     trust: bool = False,
 ) -> int:
-    """Let an agent, or a classical learner, adapt to tasks it has never seen, and print how well it did.
+    """Let an agent, or a classical baseline, adapt to tasks it has never seen, and print how well it did.
 
     The folder of a run gets evaluation-SPLIT.json, evaluation-SPLIT.png and report.html.
 
     Args:
-        subject: A run folder, or a classical learner (see `metarl list`).
+        subject: A run folder, or a classical baseline (see `metarl list`).
         split: train, test or ood.
         num_tasks: Tasks, one trial each.
         num_episodes: Episodes in a trial; None: what the agent was trained for, or the task distribution says.
         seed: Seed of the tasks; every policy meets the same ones.
-        distribution: Task distribution of a classical learner; for a run, another one than it was trained on.
+        distribution: Task distribution of a classical baseline; for a run, another one than it was trained on.
         env_kwargs: Options of that task distribution as name=value, such as: arms=5 pulls=10
         device: auto (a GPU if there is one), cpu, cuda, cuda:1, ...
         deterministic: Take the most likely actions. Without this flag and the next, the agent acts as suits it.
@@ -95,12 +95,12 @@ def evaluate(
 
     run = Run.open(subject) if Path(subject).is_dir() else None
     if run is None:
-        registry.find(subject, registry.learners(), "run folder or classical learner")
+        registry.find(subject, registry.baselines(), "run folder or classical baseline")
     search_here(distribution, *([run.config.distribution, run.config.agent] if run and trust else []))
     family, chosen = _family(run, distribution, env_kwargs, trust), _chosen(deterministic, stochastic)
     if run is None:
         test = MetaTest(family.split(split), num_tasks, num_episodes, seed, device)
-        print(adaptation_table([test.play(test.learner(subject), subject)]))
+        print(adaptation_table([test.play(test.baseline(subject), subject)]))
         return 0
     trained_in = run.config.make_distribution(trust or distribution == run.config.distribution)  # named by this command
     agent = load(run.path, device, trained_in, trust)
@@ -176,5 +176,5 @@ def _family(
     if env_kwargs:
         raise ValueError("--env-kwargs belongs to --distribution, which is not given")
     if run is None:
-        raise ValueError("a classical learner needs --distribution")
+        raise ValueError("a classical baseline needs --distribution")
     return run.config.make_distribution(trust)

@@ -92,9 +92,9 @@ def simulated_regret(
         arm = table(numbers, torch.full((trials,), horizon - time)).argmax(1, keepdim=True)
         chance = means.gather(1, arm)
         regret[:, time] = best - chance.squeeze(1)
-        paid = torch.rand(trials, 1, generator=generator) < chance
+        won = torch.rand(trials, 1, generator=generator) < chance
         pulls.scatter_add_(1, arm, torch.ones_like(arm))
-        numbers.scatter_add_(1, arm, pulls.gather(1, arm) + paid)
+        numbers.scatter_add_(1, arm, pulls.gather(1, arm) + won)
     return regret
 
 

@@ -90,11 +90,11 @@ def _bandit_figure(trial: RecordedTrial) -> Figure:
     figure = new_figure(7.2, 1.1 + min(0.3 * arms, 4))
     pulls, payout = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": [5, 1]})
     size = float(np.clip(2500 / len(actions), 6, 60))
-    paid = trial.rewards > 0
+    rewarded = trial.rewards > 0
     when = np.arange(1, len(actions) + 1)
-    pulls.scatter(when[~paid], actions[~paid], size, facecolors="none", edgecolors=MUTED, linewidths=1.0)
-    pulls.scatter(when[paid], actions[paid], size, color=SERIES[0])
-    pulls.set_title(f"pulls of each arm: {int(paid.sum())} of {len(paid)} paid (filled)")
+    pulls.scatter(when[~rewarded], actions[~rewarded], size, facecolors="none", edgecolors=MUTED, linewidths=1.0)
+    pulls.scatter(when[rewarded], actions[rewarded], size, color=SERIES[0])
+    pulls.set_title(f"pulls of each arm: {int(rewarded.sum())} of {len(rewarded)} rewarded (filled)")
     pulls.set_xlabel("pull")
     pulls.set_yticks(range(arms) if arms <= 12 else [], [f"arm {arm + 1}" for arm in range(arms)] if arms <= 12 else [])
     pulls.set_ylim(arms - 0.5, -0.5)

@@ -8,7 +8,7 @@ from metarl.devices import resolve_device
 from metarl.evaluation.evaluator import evaluate
 from metarl.evaluation.results import Evaluation
 from metarl.imports import import_attribute
-from metarl.registry import applicable, find, learners
+from metarl.registry import applicable, baselines, find
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.policies import AdaptivePolicy
 from metarl.terminal import progress
@@ -52,13 +52,13 @@ class MetaTest:
             name=name,
         )
 
-    def learner(self, name: str) -> AdaptivePolicy:
+    def baseline(self, name: str) -> AdaptivePolicy:
         """The classical baseline called `name`, for these trials. ValueError if it does not know the kind of task."""
-        learner = import_attribute(find(name, learners(), "classical learner"))
+        made = import_attribute(find(name, baselines(), "classical baseline"))
         options: dict[str, Any] = {"device": resolve_device(self.device), "seed": self.seed}
-        if "num_episodes" in inspect.signature(learner).parameters:  # those that plan for the length of the trial
+        if "num_episodes" in inspect.signature(made).parameters:  # those that plan for the length of the trial
             options["num_episodes"] = self.num_episodes
-        policy: AdaptivePolicy = learner(self.distribution, self.slots, **options)
+        policy: AdaptivePolicy = made(self.distribution, self.slots, **options)
         return policy
 
     def agent(self, agent: Agent) -> AdaptivePolicy:
@@ -75,4 +75,4 @@ class MetaTest:
     def references(self) -> list[Evaluation]:
         """Every classical baseline that knows the kind of task."""
         names = progress(applicable(self.distribution), "references", leave=False)
-        return [self.play(self.learner(name), name, progress_bar=False) for name in names]
+        return [self.play(self.baseline(name), name, progress_bar=False) for name in names]

@@ -1,4 +1,4 @@
-"""Every agent and every classical learner keeps the contract of adaptive policies."""
+"""Every agent and every classical baseline keeps the contract of adaptive policies."""
 
 from pathlib import Path
 from typing import Literal
@@ -11,16 +11,16 @@ from metarl.agents.gradient.options import MAMLOptions
 from metarl.agents.in_context.options import RL2Options
 from metarl.agents.in_context.rl2 import RL2
 from metarl.imports import import_attribute
-from metarl.registry import applicable, distributions, learners
+from metarl.registry import applicable, baselines, distributions
 from metarl.testing import check_agent
 
-SUITED = [(learner, family) for family in distributions() for learner in applicable(metarl.make(family))]
+SUITED = [(baseline, family) for family in distributions() for baseline in applicable(metarl.make(family))]
 
 
-@pytest.mark.parametrize(("learner", "family"), SUITED, ids=str)
-def test_classical_learners_keep_the_contract(learner: str, family: str, device: str) -> None:
+@pytest.mark.parametrize(("baseline", "family"), SUITED, ids=str)
+def test_classical_baselines_keep_the_contract(baseline: str, family: str, device: str) -> None:
     distribution = metarl.make(family)
-    build = import_attribute(learners()[learner])
+    build = import_attribute(baselines()[baseline])
     check_agent(lambda num_tasks: build(distribution, num_tasks, device=device), distribution, device=device)
 
 

@@ -125,7 +125,7 @@ def test_evaluate_on_another_distribution_keeps_apart() -> None:
     assert not Path("a/evaluation-test.json").exists()
 
 
-def test_evaluate_a_classical_learner(capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_a_classical_baseline(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("evaluate", "thompson-sampling", *BANDIT, "--num-tasks", "20", "--device", "cpu") == 0
     assert "thompson-sampling" in capsys.readouterr().out
 
@@ -178,9 +178,9 @@ MISTAKES = {
     "no steps": ([*TRAIN, "--total-timesteps", "0"], "--total-timesteps must be at least 1"),
     "missing module": (["train", "no_such_module:Agent", *BANDIT], "no_such_module"),
     "nothing to resume": ([*TRAIN, "--run-dir", "nowhere", "--resume"], "not a run folder"),
-    "unknown learner": (["evaluate", "thompson", *BANDIT], "thompson-sampling"),
-    "learner without distribution": (["evaluate", "gittins"], "--distribution"),
-    "learner that does not suit": (["evaluate", "gittins", "--distribution", "dark-room"], "dark-room"),
+    "unknown baseline": (["evaluate", "thompson", *BANDIT], "thompson-sampling"),
+    "baseline without distribution": (["evaluate", "gittins"], "--distribution"),
+    "baseline that does not suit": (["evaluate", "gittins", "--distribution", "dark-room"], "dark-room"),
     "unknown split": (["evaluate", "random", *BANDIT, "--split", "validation"], "train, test, ood"),
     "no tasks": (["evaluate", "random", *BANDIT, "--num-tasks", "0"], "num_tasks must be at least 1"),
     "folder without a run": (["compare", "."], "not a run folder"),

@@ -65,7 +65,7 @@ def test_a_flawed_expert_of_discrete_actions_is_found_out(
 
 
 def test_what_is_no_privileged_policy_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(BernoulliBandit, "expert", lambda self, num_tasks, device: UCB1(self, num_tasks, device))
+    monkeypatch.setattr(BernoulliBandit, "expert", lambda self, num_tasks, device: UCB1(self, num_tasks, device=device))
     assert (
         "must give a PrivilegedPolicy, got <metarl.agents.classical.bandits.UCB1" in broken(BernoulliBandit())[POLICY]
     )

@@ -1,4 +1,4 @@
-"""Bandit learners get the rewards of REFERENCE tables, and act as their definitions say."""
+"""Bandit baselines get the rewards of REFERENCE tables, and act as their definitions say."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def action(policy: BanditBaseline) -> int:
 
 
 @pytest.mark.parametrize(
-    ("learner", "pulls", "expected"),
+    ("baseline", "pulls", "expected"),
     [
         (Greedy, 10, 6.569),
         (BayesOptimalBandit, 10, 6.65999),
@@ -48,10 +48,10 @@ def action(policy: BanditBaseline) -> int:
         (Gittins, 100, 78.63),
     ],
 )
-def test_known_rewards(learner: type[BanditBaseline], pulls: int, expected: float) -> None:
+def test_known_rewards(baseline: type[BanditBaseline], pulls: int, expected: float) -> None:
     distribution = metarl.make("bernoulli-bandit", pulls=pulls)
     trials = TRIALS if pulls == 10 else 2000
-    totals = evaluate(learner(distribution, trials), distribution, trials).totals
+    totals = evaluate(baseline(distribution, trials), distribution, trials).totals
     assert totals.mean() == pytest.approx(expected, abs=4 * totals.std() / trials**0.5)
 
 
@@ -78,10 +78,10 @@ def test_upper_bound_by_hand() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"num_episodes": 4}])
-@pytest.mark.parametrize("learner", [Gittins, BayesOptimalBandit])
-def test_after_the_plan_comes_greed(learner: type[BanditBaseline], options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("baseline", [Gittins, BayesOptimalBandit])
+def test_after_the_plan_comes_greed(baseline: type[BanditBaseline], options: dict[str, Any]) -> None:
     bandit = metarl.make("bernoulli-bandit", arms=2, pulls=6)
-    policy = learner(bandit, 1, **options)
+    policy = baseline(bandit, 1, **options)
     assert action(told(policy, [(0, 1.0)] * 9 + [(1, 0.0)] * 3)) == 0
     assert action(told(policy, [(0, 0.0)] * 9 + [(1, 1.0)] * 3)) == 1
 

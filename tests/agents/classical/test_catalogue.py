@@ -1,4 +1,4 @@
-"""Every classical learner keeps the contract of policies, refuses what it does not suit, and can be found by name."""
+"""Every classical baseline keeps the contract of policies, refuses what it does not suit, and can be found by name."""
 
 from functools import partial
 from types import SimpleNamespace
@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 
 import metarl
-from metarl.agents.catalogue import AGENTS, LEARNERS
+from metarl.agents.catalogue import AGENTS, BASELINES
 from metarl.agents.classical.uniform import RandomLearner
 from metarl.imports import import_attribute
 from metarl.registry import applicable, distributions
@@ -27,16 +27,16 @@ SUITED = {
     "point-navigation": ["expert"],
     "sparse-point-navigation": ["expert"],
 }
-PAIRS = [(family, learner) for family, learners in SUITED.items() for learner in ["random", *learners]]
+PAIRS = [(family, baseline) for family, baselines in SUITED.items() for baseline in ["random", *baselines]]
 
 
-def make_learner(learner: str, family: str, num_tasks: int, **options: Any) -> AdaptivePolicy:
-    made = import_attribute(LEARNERS[learner])(metarl.make(family), num_tasks, **options)
+def make_baseline(baseline: str, family: str, num_tasks: int, **options: Any) -> AdaptivePolicy:
+    made = import_attribute(BASELINES[baseline])(metarl.make(family), num_tasks, **options)
     assert isinstance(made, AdaptivePolicy)
     return made
 
 
-def test_suited_learners() -> None:
+def test_suited_baselines() -> None:
     assert {name: applicable(metarl.make(name)) for name in distributions()} == {
         name: ["random", *SUITED.get(name, ())] for name in distributions()
     }
@@ -48,25 +48,25 @@ def test_exact_solution_suits_short_bandits_only() -> None:
     assert "bayes-optimal-bandit" not in long
 
 
-@pytest.mark.parametrize(("family", "learner"), PAIRS)
-def test_contract(family: str, learner: str, device: str) -> None:
+@pytest.mark.parametrize(("family", "baseline"), PAIRS)
+def test_contract(family: str, baseline: str, device: str) -> None:
     """Hard resets with staggered masks, draws of their own, untouched inputs and more."""
-    made = partial(make_learner, learner, family, device=device)
+    made = partial(make_baseline, baseline, family, device=device)
     check_agent(made, metarl.make(family), device=device)
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
-def test_unsuited_distributions_are_refused_with_what_is_needed(learner: str) -> None:
-    strangers = [name for name in distributions() if learner not in ["random", *SUITED.get(name, ())]]
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_unsuited_distributions_are_refused_with_what_is_needed(baseline: str) -> None:
+    strangers = [name for name in distributions() if baseline not in ["random", *SUITED.get(name, ())]]
     for name in strangers:
         with pytest.raises(ValueError, match=rf"need.*{metarl.make(name).name}"):
-            make_learner(learner, name, 2)
+            make_baseline(baseline, name, 2)
 
 
-@pytest.mark.parametrize("learner", ["thompson-sampling", "random", "epsilon-greedy"])
-def test_the_seed_decides(learner: str) -> None:
+@pytest.mark.parametrize("baseline", ["thompson-sampling", "random", "epsilon-greedy"])
+def test_the_seed_decides(baseline: str) -> None:
     def actions(seed: int) -> list[int]:
-        policy = make_learner(learner, "bernoulli-bandit", 100, seed=seed)
+        policy = make_baseline(baseline, "bernoulli-bandit", 100, seed=seed)
         policy.begin()
         return [int(action) for _ in range(3) for action in policy.act(torch.zeros(100, 1))]
 
@@ -74,14 +74,14 @@ def test_the_seed_decides(learner: str) -> None:
 
 
 def test_tables_name_documented_classes() -> None:
-    for path in [*AGENTS.values(), *LEARNERS.values()]:
+    for path in [*AGENTS.values(), *BASELINES.values()]:
         first = import_attribute(path).__doc__.splitlines()[0]
         assert first.endswith(".")
         assert len(first) < 120
 
 
 @pytest.mark.parametrize(
-    ("learner", "option"),
+    ("baseline", "option"),
     [
         ("epsilon-greedy", {"epsilon": 1.5}),
         ("ucb1", {"scale": -1.0}),
@@ -89,9 +89,9 @@ def test_tables_name_documented_classes() -> None:
         ("bayes-optimal-bandit", {"num_episodes": 0}),
     ],
 )
-def test_impossible_options_are_refused(learner: str, option: dict[str, Any]) -> None:
+def test_impossible_options_are_refused(baseline: str, option: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"epsilon must|scale must|horizon >= 1"):
-        make_learner(learner, "bernoulli-bandit", 2, **option)
+        make_baseline(baseline, "bernoulli-bandit", 2, **option)
 
 
 def test_random_actions_are_a_floor_for_choices_and_numbers_without_bounds() -> None:

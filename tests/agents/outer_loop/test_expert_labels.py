@@ -10,7 +10,7 @@ from metarl.evaluation.evaluator import evaluate
 from metarl.trials.rollouts import collect
 
 
-def test_advice_is_the_experts_action_where_the_learner_went() -> None:
+def test_labels_are_the_experts_action_where_the_learner_went() -> None:
     distribution = metarl.make("grid-navigation")
     agent = RL2(distribution, RL2Options(width=16, num_heads=2), device="cpu")
     tasks = distribution.sample(50, seeding.generator(0))
@@ -33,7 +33,7 @@ def test_advice_is_the_experts_action_where_the_learner_went() -> None:
     assert torch.equal(distance(moved), (before - 1).clamp(min=0))
 
 
-def test_advice_is_as_soft_in_any_unit_of_reward() -> None:
+def test_labels_are_as_soft_in_any_unit_of_reward() -> None:
     """softmax(values / (temperature * their deviation between arms)): payouts of a tenth say the same."""
     bandits = metarl.make("bernoulli-bandit", arms=3)
     agent = RL2(bandits, RL2Options(memory="gru", width=8, num_heads=1), device="cpu")

@@ -201,7 +201,7 @@ def test_single_steps_teach_the_critic_what_whole_trials_teach_it() -> None:
     assert all(p.grad is None for p in single.actor.parameters())
 
 
-def test_advice_is_imitated_whatever_was_rewarded() -> None:
+def test_labels_are_imitated_whatever_was_rewarded() -> None:
     """The policy loss is the cross-entropy to the expert_labels: all of it on arm 2."""
     learner = ppo()
     expert_labels = torch.tensor([0.0, 0.0, 1.0]).expand(TRIALS, 6, 3)

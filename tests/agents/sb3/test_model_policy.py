@@ -97,5 +97,5 @@ def test_a_model_of_other_spaces_is_refused() -> None:
     with pytest.raises(ValueError, match="show_task=True for TaskModelPolicy"):
         TaskModelPolicy(Remembers(), NAVIGATION, 2)
     oracle = TaskModelPolicy(PPO("MultiInputPolicy", TaskVecEnv(rooms, 2, show_task=True), device="cpu"), rooms, 2)
-    with pytest.raises(RuntimeError, match="reveal the tasks"):
+    with pytest.raises(RuntimeError, match="call set_tasks before acting"):
         oracle.act(torch.zeros(2, dtype=torch.int64))

@@ -10,6 +10,10 @@ from gymnasium import spaces
 from torch import Tensor
 
 Bounds = tuple[Any, Any]  # low and high: numbers, or arrays of the parameter's shape
+ADVICE = (
+    "; number what else varies (words, files, arrays), as in Choice((0, 1)) with a list of them, and let a function "
+    "put it into the environment: apply=lambda env, task: setattr(env.unwrapped, 'map', MAPS[task['map']])"
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Uniform(Prior):
     """Real numbers, uniform between two bounds. Arrays of bounds make an array of independent entries.
 
     >>> Uniform(0.5, 1.5).space
-    Box(0.5, 1.5, (), float32)
+    Box(0.5, 1.5, (), float64)
 
     Raises ValueError unless the bounds are finite and low <= high.
     """
@@ -49,11 +53,11 @@ class Uniform(Prior):
 
     @property
     def space(self) -> spaces.Box:
-        return _box(self.low, self.high, np.float32)
+        return _box(self.low, self.high, np.float64)
 
     def draw(self, num_tasks: int, low: np.ndarray, high: np.ndarray, generator: torch.Generator) -> Tensor:
         lows, highs = _on(generator, low), _on(generator, high)
-        return torch.minimum((lows + (highs - lows) * _shares(num_tasks, low, generator)).float(), highs.float())
+        return torch.minimum(lows + (highs - lows) * _shares(num_tasks, low, generator), highs)
 
     def within(self, low: Any, high: Any) -> "Uniform":
         return Uniform(*_like(self.space, low, high))
@@ -65,7 +69,7 @@ class LogUniform(Prior):
     """Real numbers whose logarithm is uniform between two positive bounds: for scales, such as masses and frictions.
 
     >>> LogUniform(0.1, 10.0).space
-    Box(0.1, 10.0, (), float32)
+    Box(0.1, 10.0, (), float64)
 
     Raises ValueError unless the bounds are finite, positive and low <= high.
     """
@@ -80,12 +84,12 @@ class LogUniform(Prior):
 
     @property
     def space(self) -> spaces.Box:
-        return _box(self.low, self.high, np.float32)
+        return _box(self.low, self.high, np.float64)
 
     def draw(self, num_tasks: int, low: np.ndarray, high: np.ndarray, generator: torch.Generator) -> Tensor:
         lows, highs = _on(generator, low), _on(generator, high)
-        values = (lows.log() + (highs / lows).log() * _shares(num_tasks, low, generator)).exp().float()
-        return torch.minimum(torch.maximum(values, lows.float()), highs.float())
+        values = (lows.log() + (highs / lows).log() * _shares(num_tasks, low, generator)).exp()
+        return torch.minimum(torch.maximum(values, lows), highs)
 
     def within(self, low: Any, high: Any) -> "LogUniform":
         return LogUniform(*_like(self.space, low, high))
@@ -97,7 +101,7 @@ class Radius(Prior):
     """The distance from the origin of points that are uniform over a disc, or over the ring between two radii.
 
     >>> Radius(0.0, 2.0).space
-    Box(0.0, 2.0, (), float32)
+    Box(0.0, 2.0, (), float64)
 
     Raises ValueError unless the radii are finite, at least 0 and low <= high.
     """
@@ -112,12 +116,12 @@ class Radius(Prior):
 
     @property
     def space(self) -> spaces.Box:
-        return _box(self.low, self.high, np.float32)
+        return _box(self.low, self.high, np.float64)
 
     def draw(self, num_tasks: int, low: np.ndarray, high: np.ndarray, generator: torch.Generator) -> Tensor:
         lows, highs = _on(generator, low), _on(generator, high)
         areas = lows.square() + (highs.square() - lows.square()) * _shares(num_tasks, low, generator)
-        return torch.minimum(torch.maximum(areas.sqrt().float(), lows.float()), highs.float())
+        return torch.minimum(torch.maximum(areas.sqrt(), lows), highs)
 
     def within(self, low: Any, high: Any) -> "Radius":
         return Radius(low, high)
@@ -159,24 +163,25 @@ class Integers(Prior):
 @final
 @dataclass(frozen=True)
 class Choice(Prior):
-    """One of some numbers, all with the same probability.
+    """One of some numbers, all with the same probability: exactly these, in float64 unless all are whole.
 
     >>> Choice((4, 8)).space
     Box(4, 8, (), int64)
 
-    Raises ValueError without numbers, or if one is not finite.
+    Raises ValueError without numbers, or if one is not finite. Words and files are numbered, which the message says.
     """
 
     values: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not self.values or not np.isfinite(self.values).all():
-            raise ValueError(f"Choice needs finite numbers to choose from, got {self.values}")
+        array = _numbers(self.values)
+        if array is None or array.ndim != 1 or not np.isfinite(array).all() or not len(array):
+            raise ValueError(f"Choice needs finite numbers to choose from, got {self.values}{ADVICE}")
 
     @property
     def space(self) -> spaces.Box:
         whole = not np.any(np.asarray(self.values) % 1)
-        return _box(min(self.values), max(self.values), np.int64 if whole else np.float32)
+        return _box(min(self.values), max(self.values), np.int64 if whole else np.float64)
 
     def draw(self, num_tasks: int, low: np.ndarray, high: np.ndarray, generator: torch.Generator) -> Tensor:
         allowed = [value for value in self.values if low <= value <= high]
@@ -222,8 +227,20 @@ def union(one: spaces.Box, other: spaces.Box) -> spaces.Box:
 
 
 def _check_bounds(low: Any, high: Any) -> None:
-    if not np.isfinite([low, high]).all() or np.any(np.asarray(low) > np.asarray(high)):
+    lows, highs = _numbers(low), _numbers(high)
+    if lows is None or highs is None:
+        raise ValueError(f"needs numbers as bounds, got {low!r} and {high!r}{ADVICE}")
+    if not (np.isfinite(lows).all() and np.isfinite(highs).all()) or np.any(lows > highs):
         raise ValueError(f"needs finite bounds, low <= high, got {low} and {high}")
+
+
+def _numbers(values: Any) -> np.ndarray | None:
+    """Values as an array of float64; None where they are no numbers."""
+    try:
+        array = np.asarray(values)
+    except ValueError:  # rows of different lengths
+        return None
+    return array.astype(np.float64) if array.dtype.kind in "biuf" else None
 
 
 def _box(low: Any, high: Any, dtype: Any) -> spaces.Box:

@@ -147,6 +147,9 @@ class TaskVecEnv(VecEnv):
             infos[slot]["terminal_observation"] = own
         for slot in info["_success"].nonzero().flatten().tolist() if "_success" in info else ():
             infos[slot]["is_success"] = bool(info["success"][slot])
+        for name, values in info.get("measures", {}).items():
+            for slot in (~values.isnan()).nonzero().flatten().tolist():
+                infos[slot][name] = float(values[slot])
         return infos
 
     def _seen(self, observation: Tensor) -> Observations:
@@ -203,8 +206,10 @@ class SB3Spaces:
         return self._offset + self._scale * action
 
     def counted(self, action: Tensor) -> Tensor:
-        """The inverse of `action`."""
-        return (action - self._offset) / self._scale if action.is_floating_point() else action - self._offset
+        """The inverse of `action`, 0 for numbers that are constants."""
+        if not action.is_floating_point():
+            return action - self._offset
+        return torch.where(self._scale > 0, (action - self._offset) / self._scale, 0.0)
 
 
 def _host(tensor: Tensor) -> np.ndarray:

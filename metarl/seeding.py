@@ -6,6 +6,7 @@ update 17 draws its tasks from `generator(seed, "tasks", 17)` whether or not the
 
 import contextlib
 import hashlib
+import operator
 import random
 from collections.abc import Iterator
 
@@ -15,7 +16,7 @@ import torch
 
 def stream_seed(seed: int, *names: str | int) -> int:
     """A 63-bit seed for the stream called `names`, independent of every other stream of `seed`."""
-    text = "/".join(str(part) for part in (seed, *names))
+    text = "/".join(part if isinstance(part, str) else str(operator.index(part)) for part in (seed, *names))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 

@@ -82,14 +82,22 @@ def _leaves(space: spaces.Space[Any]) -> list[spaces.Space[Any]]:
     return [leaf for child in _children(space) for leaf in _leaves(child)] if is_compound(space) else [space]
 
 
+ENDLESS = 1e9  # bounds of actions beyond it stand for none, as the largest float does: no policy could use that range
+
+
 def plain_space(space: spaces.Space[Any], role: str) -> spaces.Space[Any]:
     """The space as agents see it: a float32 Box, Discrete or MultiDiscrete counted from 0, or MultiBinary of actions.
 
-    Actions of Dict and Tuple are those of a `HybridBox`.
+    Actions of Dict and Tuple are those of a `HybridBox`; bounds of actions beyond `ENDLESS` are infinite.
     Observations of images stay uint8 (see `images.is_image`); those of Dict, Tuple and MultiBinary become vectors, as
     `gymnasium.spaces.flatten` makes them, and so does a Box of a single number without an axis.
     Raises ValueError for any other kind, saying what to do.
     """
+    if role == "observation" and (place := _unknown(space)):
+        raise ValueError(
+            f"the observation space has an entry that is no numbers: {place}; leave it out, as "
+            "gymnasium.wrappers.FilterObservation does, or make numbers of it in a wrapper"
+        )
     if is_flattened(space, role):
         space = spaces.flatten_space(space)
     if role == "action" and is_compound(space) and _leaves(space):
@@ -100,7 +108,10 @@ def plain_space(space: spaces.Space[Any], role: str) -> spaces.Space[Any]:
         return spaces.Box(space.low, space.high, dtype=np.uint8)
     if isinstance(space, spaces.Box):
         with np.errstate(over="ignore"):  # bounds beyond float32 are no bounds
-            return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)
+            low, high = space.low.astype(np.float32), space.high.astype(np.float32)
+        if role == "action":
+            low, high = np.where(low < -ENDLESS, -np.inf, low), np.where(high > ENDLESS, np.inf, high)
+        return spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
     if isinstance(space, spaces.Discrete):
         return spaces.Discrete(int(space.n))
     if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
@@ -111,6 +122,20 @@ def plain_space(space: spaces.Space[Any], role: str) -> spaces.Space[Any]:
     raise ValueError(
         f"the {role} space must be {kinds(role)}{more}, got {space}; a wrapper of gymnasium can turn it into one"
     )
+
+
+def _unknown(space: spaces.Space[Any], place: str = "") -> str:
+    """The first entry in a Dict or Tuple whose kind gymnasium does not know how to flatten, in words; else empty."""
+    if is_compound(space):
+        keys = list(space.spaces) if isinstance(space, spaces.Dict) else range(len(_children(space)))
+        pairs = zip(keys, _children(space), strict=True)
+        found = (_unknown(child, f"{place}[{key!r}]") for key, child in pairs)
+        return next((words for words in found if words), "")
+    try:
+        _ = space.is_np_flattenable
+    except NotImplementedError:
+        return f"{place}, {space}" if place else ""
+    return ""
 
 
 def is_flattened(space: spaces.Space[Any], role: str) -> bool:
@@ -159,7 +184,10 @@ def bounds_of(space: spaces.Space[Any]) -> tuple[Any, Any]:
 
 
 def center_and_scale(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:
-    """The middle and half the width of each number of a Box, in float32; 0 and 1 where it is open on a side."""
+    """The middle and half the width of each number of a Box, in float32; 0 and 1 where it is open on a side.
+
+    The scale is 0 where low and high are equal: such a number is a constant.
+    """
     bounded = np.isfinite(space.low) & np.isfinite(space.high)
     center = np.where(bounded, space.low / 2 + space.high / 2, 0.0)
     scale = np.where(bounded, space.high / 2 - space.low / 2, 1.0)
@@ -200,29 +228,42 @@ SMALLEST = 8  # pixels of a side; what is smaller is a table of numbers
 
 
 def is_image(space: spaces.Space[Any]) -> TypeGuard[spaces.Box]:
-    """Whether a space is one of images: a uint8 Box [H, W], [H, W, C] or [C, H, W] with sides of at least 8 pixels."""
-    if not isinstance(space, spaces.Box) or space.dtype != "uint8" or len(space.shape) not in (2, 3):
+    """Whether a space is one of images: a uint8 Box whose images have sides of at least 8 pixels.
+
+    Its shape is [H, W], [H, W, C] or [C, H, W], or [K, H, W, C] or [K, C, H, W] for a stack of K images.
+    """
+    if not isinstance(space, spaces.Box) or space.dtype != "uint8" or len(space.shape) not in (2, 3, 4):
         return False
     return min(image_shape(space)[1:]) >= SMALLEST
 
 
 def image_shape(space: spaces.Box) -> tuple[int, int, int]:
-    """Channels, height and width; the channels are the last axis unless the first is shorter than it."""
-    if len(space.shape) == 2:
-        return 1, space.shape[0], space.shape[1]
-    first, middle, last = space.shape
-    return (first, middle, last) if _channels_first(space) else (last, first, middle)
+    """Channels, height and width; the images of a stack follow each other in the channels.
+
+    Where two neighbouring sides are equal and the third is not, that one is the channels: the planes of a board are
+    many. Else the channels are the last axis, unless the first is shorter than it.
+    """
+    *stack, first, middle, last = (1, *space.shape) if len(space.shape) == 2 else space.shape
+    channels, *sides = (first, middle, last) if _channels_first(space) else (last, first, middle)
+    return int(np.prod(stack, dtype=np.int64)) * channels, sides[0], sides[1]
 
 
 def channels_first(observation: Tensor, space: spaces.Box) -> Tensor:
     """Images `[..., *space.shape]` as `[..., C, H, W]`, of the same type."""
     if len(space.shape) == 2:
         return observation.unsqueeze(-3)
-    return observation if _channels_first(space) else observation.movedim(-1, -3)
+    x = observation if _channels_first(space) else observation.movedim(-1, -3)
+    return x if len(space.shape) == 3 else x.flatten(-4, -3)  # [..., K, C, H, W] -> [..., K * C, H, W]
 
 
 def _channels_first(space: spaces.Box) -> bool:
-    return len(space.shape) == 3 and space.shape[0] < space.shape[2]
+    """Whether the channels of [C, H, W] or [H, W, C] come first; [H, W] has a first axis of one channel."""
+    if len(space.shape) == 2:
+        return True
+    first, middle, last = space.shape[-3:]
+    if (first == middle) != (middle == last):
+        return middle == last
+    return first < last
 
 
 def scaled_pixels(observation: Tensor, space: spaces.Box) -> Tensor:

@@ -121,12 +121,6 @@ class Fractions(Walk):
         return 20.5, {}
 
 
-class Endless(Walk):
-    """Has the specification of a time limit and nothing that keeps it."""
-
-    spec = gymnasium.envs.registration.EnvSpec("Endless-v0", max_episode_steps=8)
-
-
 class Wandering(Walk):
     """Draws its own task at every reset that names none."""
 
@@ -261,12 +255,6 @@ FLAWS = [
     Flaw(Outside, {}, "values are finite and in their spaces", "lies outside.*: widen the space"),
     Flaw(WrongShape, {}, "every task can be played", r"observation of shape \(2,\), not \(1,\)"),
     Flaw(Fractions, {}, "reset and step return what gymnasium asks for", "observation 20.5 .*Discrete"),
-    Flaw(
-        Endless,
-        {"max_episode_steps": None},
-        "no episode outlasts the horizon",
-        "goes on after its horizon of 8 steps.*TimeLimit",
-    ),
     Flaw(Wandering, {}, "two tasks differ", "not after a soft reset"),
     Flaw(Piling, {"apply": multiply}, "a task leaves nothing behind", "before it"),
     Flaw(Remembers, {}, "a task leaves nothing behind", "before it"),

@@ -22,6 +22,7 @@ GROUND = {
     "finite",
     "foreign",
     "terminal",
+    "scalars",
 }
 ROOMS: dict[str, set[str]] = {  # room -> rooms it may import, beside its own files; lowest first
     **{name: set() for name in GROUND},

@@ -9,7 +9,15 @@ from gymnasium import spaces
 from gymnasium.vector.utils import batch_space, iterate
 
 from metarl import seeding
-from metarl.spaces import bounds_of, original_action, plain_space, sample_actions
+from metarl.spaces import (
+    bounds_of,
+    channels_first,
+    image_shape,
+    is_image,
+    original_action,
+    plain_space,
+    sample_actions,
+)
 
 COUNT = 40_000
 
@@ -88,3 +96,66 @@ def test_a_batch_of_actions_is_one_action_after_the_other(space: spaces.Space[An
         alone = original_action(space, action)
         assert space.contains(alone)
         np.testing.assert_array_equal(spaces.flatten(space, one), spaces.flatten(space, alone))
+
+
+def test_the_channels_of_an_image_are_found_by_the_sides_that_are_equal() -> None:
+    shapes = {
+        (9, 9, 17): (17, 9, 9),  # planes of a go board, last
+        (17, 9, 9): (17, 9, 9),  # and first
+        (8, 8, 8): (8, 8, 8),
+        (3, 40, 60): (3, 40, 60),
+        (40, 60, 3): (3, 40, 60),
+        (4, 84, 84): (4, 84, 84),
+        (84, 84, 4): (4, 84, 84),
+        (21, 30): (1, 21, 30),
+        (4, 40, 60, 3): (12, 40, 60),  # a stack of colour pictures
+        (4, 3, 40, 60): (12, 40, 60),
+    }
+    found = {shape: image_shape(spaces.Box(0, 255, shape, np.uint8)) for shape in shapes}
+    assert found == shapes
+
+
+@pytest.mark.parametrize("shape", [(9, 9, 17), (17, 9, 9), (2, 10, 12, 3), (2, 3, 10, 12), (11, 13)])
+def test_channels_come_first_without_a_pixel_in_another_place(shape: tuple[int, ...]) -> None:
+    space = spaces.Box(0, 255, shape, np.uint8)
+    assert is_image(space)
+    pixels = torch.arange(2 * int(np.prod(shape))).remainder(251).to(torch.uint8).reshape(2, *shape)
+    x = channels_first(pixels, space)
+    assert tuple(x.shape[1:]) == image_shape(space)
+    channel, row, column = 1 if len(shape) > 2 else 0, 3, 5
+    stacked = len(shape) == 4
+    picture = pixels[:, 0] if stacked else pixels
+    first = shape in ((17, 9, 9), (2, 3, 10, 12))
+    expected = (
+        picture[:, row, column]
+        if len(shape) == 2
+        else (picture[:, channel, row, column] if first else picture[:, row, column, channel])
+    )
+    assert torch.equal(x[:, channel, row, column], expected)
+
+
+def test_enormous_bounds_of_actions_are_none_and_those_of_observations_stay() -> None:
+    largest = float(np.finfo(np.float32).max)
+    space = spaces.Box(np.array([-largest, -2e9, -1e8, 0]), np.array([largest, 5, 1e8, 1e30]), dtype=np.float64)
+    plain = plain_space(space, "action")
+    assert isinstance(plain, spaces.Box)
+    assert plain.low.tolist() == [-np.inf, -np.inf, -1e8, 0]
+    assert plain.high.tolist() == [np.inf, 5, 1e8, np.inf]
+    seen = plain_space(space, "observation")
+    assert isinstance(seen, spaces.Box)
+    assert np.isfinite(seen.low[:3]).all()
+    drawn = sample_actions(plain, 1000, seeding.generator(0))
+    assert drawn.isfinite().all()
+    assert original_action(space, np.array([7e10, 0, 0, 0])).tolist() == [7e10, 0, 0, 0]  # only the space clips
+
+
+class Mission(spaces.Space[str]):
+    """A text of a kind that gymnasium cannot flatten."""
+
+
+def test_an_entry_that_is_no_numbers_is_named() -> None:
+    inner = spaces.Dict({"view": spaces.Box(0, 1, (2,)), "task": spaces.Tuple((spaces.Discrete(2), Mission()))})
+    with pytest.raises(ValueError, match=r"no numbers: \['task'\]\[1\].*FilterObservation"):
+        plain_space(inner, "observation")
+    with pytest.raises(ValueError, match="must be Box, Discrete or MultiDiscrete"):
+        plain_space(Mission(), "observation")

@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metarl import seeding
 from metarl.sb3 import SB3Spaces, with_task
+from metarl.seeding import borrowed_randomness
 from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy, Transition
@@ -49,8 +51,10 @@ class ModelPolicy(AdaptivePolicy):
         *,
         deterministic: bool = True,
         remember: bool = False,
+        seed: int = 0,
     ) -> None:
         super().__init__(num_tasks)
+        self._draws = seeding.generator(seed, "actions")
         self._convention = SB3Spaces(distribution)
         _check_spaces(model, self._convention.observation_space, self._convention.action_space)
         self._model = model
@@ -64,7 +68,8 @@ class ModelPolicy(AdaptivePolicy):
 
     def act(self, observation: Tensor) -> Tensor:
         seen = self._convention.observation(observation).cpu().numpy()
-        action, self._state = self._model.predict(seen, self._state, self._start, self._deterministic)
+        with borrowed_randomness(_next_seed(self._draws)):
+            action, self._state = self._model.predict(seen, self._state, self._start, self._deterministic)
         self._start = np.zeros(self.num_tasks, bool)
         return self._convention.action(torch.as_tensor(action))
 
@@ -90,9 +95,16 @@ class TaskModelPolicy(PrivilegedPolicy):
     """
 
     def __init__(
-        self, model: Model, distribution: TaskDistribution, num_tasks: int, *, deterministic: bool = True
+        self,
+        model: Model,
+        distribution: TaskDistribution,
+        num_tasks: int,
+        *,
+        deterministic: bool = True,
+        seed: int = 0,
     ) -> None:
         super().__init__(num_tasks)
+        self._draws = seeding.generator(seed, "actions")
         self._convention = SB3Spaces(distribution)
         space = with_task(self._convention.observation_space, distribution)
         _check_spaces(model, space, self._convention.action_space)
@@ -113,7 +125,8 @@ class TaskModelPolicy(PrivilegedPolicy):
             "observation": self._convention.observation(observation).cpu().numpy(),
             "task": self._task.cpu().numpy(),
         }
-        action, _ = self._model.predict(seen, deterministic=self._deterministic)
+        with borrowed_randomness(_next_seed(self._draws)):
+            action, _ = self._model.predict(seen, deterministic=self._deterministic)
         return self._convention.action(torch.as_tensor(action))
 
     def observe(self, transition: Transition) -> None:
@@ -121,6 +134,11 @@ class TaskModelPolicy(PrivilegedPolicy):
 
     def values(self, observation: Tensor) -> Tensor | None:
         return None
+
+
+def _next_seed(stream: torch.Generator) -> int:
+    """A seed for one draw of Stable-Baselines3, which takes it from the global random state."""
+    return int(torch.randint(2**62, (), generator=stream))
 
 
 def _check_spaces(model: Model, observation_space: Any, action_space: Any) -> None:

@@ -224,7 +224,7 @@ def horizon_holds(probe: Probe) -> str:
     check(
         longest <= horizon,
         f"an episode goes on after its horizon of {horizon} steps: let the environment return truncated=True there, or "
-        "give max_episode_steps=..., which puts gymnasium's TimeLimit around it",
+        "give max_episode_steps=...",
     )
     return f"{longest} of at most {horizon} steps"
 

@@ -9,6 +9,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
+from metarl.engines.info_numbers import batch_measures, batch_success
 from metarl.finite import first_broken
 from metarl.foreign import told
 from metarl.spaces import original_action, start_of
@@ -57,7 +58,9 @@ class SimulatorVectorEnv(TaskVectorEnv):
         self.check_actions(actions)
         if self._now is None:
             raise RuntimeError("call reset before step")
-        own_actions = original_action(self._envs.single_action_space, actions.cpu().numpy(), self.num_envs)
+        chosen = actions.cpu().numpy()
+        self.check_finite_actions(chosen)
+        own_actions = original_action(self._envs.single_action_space, chosen, self.num_envs)
         observation, reward, terminated, truncated, infos = self._foreign(self._envs.step, own_actions)
         self._elapsed += 1
         terminated = np.array(terminated, bool)
@@ -66,16 +69,19 @@ class SimulatorVectorEnv(TaskVectorEnv):
         same_step = self._mode == AutoresetMode.SAME_STEP
         self._observation = self._plain(observation)
         final_obs = self._final(infos, own_end) if same_step else self._observation.copy()
-        success = _success(infos, own_end if same_step else np.zeros_like(own_end))
+        told_later = own_end if same_step else np.zeros_like(own_end)
+        success, measures = batch_success(infos, told_later), batch_measures(infos, told_later)
         reward = np.array(reward, np.float32)
         self._check(reward, final_obs)
         self._elapsed[done] = 0
         to_reset = done & ~own_end if same_step else done
         if to_reset.any():
             self._restart(to_reset)
-        info = {"final_obs": self._tensor(final_obs), "_final_obs": self._tensor(done)}
-        if (success >= 0).any():
-            info |= {"success": self._tensor(success == 1), "_success": self._tensor(success >= 0)}
+        info: dict[str, Any] = {"final_obs": self._tensor(final_obs), "_final_obs": self._tensor(done)}
+        if not np.isnan(success).all():
+            info |= {"success": self._tensor(success == 1), "_success": self._tensor(~np.isnan(success))}
+        if measures:
+            info["measures"] = {name: self._tensor(values) for name, values in measures.items()}
         ends = (self._tensor(terminated), self._tensor(done & ~terminated))
         return self._tensor(self._observation), self._tensor(reward), *ends, info
 
@@ -164,14 +170,3 @@ def check_reset_mask(envs: VectorEnv) -> None:
             "reset(options={'reset_mask': mask}) must reset the environments in the mask and leave the others where "
             "they are, as gymnasium's SyncVectorEnv and AsyncVectorEnv do; this one reset the others, too"
         )
-
-
-def _success(infos: dict[str, Any], ended: np.ndarray) -> np.ndarray:
-    """[num_envs] 1 or 0, and -1 where nothing is said; of the slots that `ended` it is said in `final_info`."""
-    found = np.full(len(ended), -1)
-    for source, slots in ((infos, ~ended), (infos.get("final_info", {}), ended)):
-        name = next((name for name in ("success", "is_success") if name in source), None)
-        if name is not None:
-            slots = slots & np.asarray(source.get(f"_{name}", True), bool)
-            found[slots] = np.asarray(source[name])[slots].astype(bool)
-    return found

@@ -23,7 +23,11 @@ def set_attributes(env: "gymnasium.Env[Any, Any]", task: Mapping[str, Any]) -> N
 
 
 def require_attributes(env: "gymnasium.Env[Any, Any]", names: Collection[str]) -> None:
-    """ValueError that lists the numbers of `env.unwrapped` unless it has all the attributes `names`."""
+    """ValueError unless all `names` are attributes of `env.unwrapped` that can be set there.
+
+    It lists the numbers of the object for those that are missing, and says where an attribute is that the object only
+    hands on: set outside, it would not reach what reads it.
+    """
     inner = env.unwrapped
     missing = sorted(name for name in names if not hasattr(inner, name))
     if missing:
@@ -31,6 +35,35 @@ def require_attributes(env: "gymnasium.Env[Any, Any]", names: Collection[str]) -
         raise ValueError(
             f"{type(inner).__name__} has no attribute {', '.join(missing)}; its numbers: {', '.join(known)}"
         )
+    for name in sorted(names):
+        if not _is_own(inner, name):
+            raise ValueError(
+                f"{type(inner).__name__} has no {name} of its own: it hands on the one of {_owner(inner, name)}; "
+                "set it there by a function: apply=lambda env, task: ..."
+            )
+        if _is_read_only(inner, name):
+            raise ValueError(f"{name} of {type(inner).__name__} is a property that cannot be set: name what it reads")
+
+
+def _is_own(instance: Any, name: str) -> bool:
+    """Whether setting the attribute changes what reading it gives: it is the object's, its class's, or set by it."""
+    kinds = type(instance).__mro__
+    return (
+        name in getattr(instance, "__dict__", {})
+        or any(name in vars(kind) for kind in kinds)
+        or any("__setattr__" in vars(kind) for kind in kinds if kind is not object)
+    )
+
+
+def _owner(instance: Any, name: str) -> str:
+    """Which attribute of an object has the attribute `name`, in words."""
+    found = (key for key, value in vars(instance).items() if hasattr(value, name))
+    return f"its attribute {next(found, '(not found)')}"
+
+
+def _is_read_only(instance: Any, name: str) -> bool:
+    found = next((vars(kind)[name] for kind in type(instance).__mro__ if name in vars(kind)), None)
+    return isinstance(found, property) and found.fset is None
 
 
 def derived_attributes(kind: type) -> dict[str, frozenset[str]]:

@@ -6,9 +6,11 @@ from typing import Any, final
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
+from metarl import seeding
 from metarl.engines.current_task import CurrentTask
 from metarl.spaces import is_flattened, original_action, plain_space, start_of
 from metarl.tasks.batch import Tasks
@@ -26,7 +28,9 @@ class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """An unmodified environment in a task that `reset(options={"task": ...})` chooses and that then stays.
 
     Observations are float32, uint8 images or integers from 0, actions are those that `spaces.original_action` makes
-    of them (clipped, rounded, counted from their start), terminated and truncated never coincide.
+    of them (clipped, rounded, counted from their start), terminated and truncated never coincide. An episode is
+    truncated at the distribution's horizon, whatever environment `apply` puts in place. An environment that takes a
+    place gets a seed of its own from the stream of the last seed, so equal seeds give equal episodes.
     Raises ValueError where reset or step return something else than gymnasium asks for, an observation or a reward is
     not finite or of a wrong kind or shape, or the spaces change with the task, naming step and task.
     """
@@ -44,6 +48,8 @@ class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self.action_space = plain_space(env.action_space, "action")
         self._seen = (env.observation_space, env.action_space)
         self._current = CurrentTask(distribution, task)
+        self._replacements = seeding.generator(self._current.generator.initial_seed(), "replacements")
+        self._horizon = distribution.horizon
         self._apply = apply
         self._elapsed = 0
 
@@ -51,12 +57,14 @@ class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         options = dict(options or {})
         if seed is not None:
             self._current.generator.manual_seed(seed)
+            self._replacements = seeding.generator(seed, "replacements")
         self._current.choose(options)
         if self._apply is None:
             options["task"] = self.parameters
         else:
             options.pop("task", None)
-            self._replace(self._apply(self.env, self.parameters))
+            if self._replaced(self._apply(self.env, self.parameters)) and seed is None:
+                seed = int(torch.randint(2**31, (), generator=self._replacements))
         self._elapsed = 0
         observation, info = reset_result(self.env.reset(seed=seed, options=options))
         self._check_spaces(self.env)
@@ -68,7 +76,9 @@ class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self._elapsed += 1
         if not math.isfinite(reward):
             raise ValueError(f"reward {reward} at {self._place()}")
-        return self._observation(observation), float(reward), bool(terminated), bool(truncated and not terminated), info
+        out_of_time = truncated or self._elapsed >= self._horizon
+        ends = (bool(terminated), bool(out_of_time and not terminated))
+        return self._observation(observation), float(reward), *ends, info
 
     @property
     def task(self) -> Tasks | None:
@@ -83,10 +93,13 @@ class TaskEnv(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         values = {name: value[0].numpy() for name, value in self.task.parameters.items()}
         return {name: value.item() if value.shape == () else value.copy() for name, value in values.items()}
 
-    def _replace(self, env: "gymnasium.Env[Any, Any] | None") -> None:
-        if env is not None:
-            self._check_spaces(env)
-            self.env = env
+    def _replaced(self, env: "gymnasium.Env[Any, Any] | None") -> bool:
+        """Whether `env`, which `apply` returned, is another one; it then takes the place of the one before."""
+        if env is None or env is self.env:
+            return False
+        self._check_spaces(env)
+        self.env = env
+        return True
 
     def _check_spaces(self, env: "gymnasium.Env[Any, Any]") -> None:
         """ValueError unless the spaces are those of the other tasks; the same object needs no second look."""

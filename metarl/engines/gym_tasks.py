@@ -4,25 +4,23 @@ import copy
 import functools
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, final, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal, final, get_args
 
 import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
-from gymnasium.wrappers import TimeLimit
 
-from metarl.engines.gym_attributes import require_attributes, set_attributes
+from metarl.engines.gym_attributes import set_attributes
 from metarl.engines.gym_env import Apply, Parameters, TaskEnv
+from metarl.engines.gym_making import EnvSpec, Make, env_spec, made
 from metarl.engines.gym_vector import GymVectorEnv
-from metarl.foreign import described
-from metarl.spaces import plain_space
 from metarl.tasks.batch import Tasks
 from metarl.tasks.prior_tasks import Draw, MakeExpert, PriorTasks, Range
 
-Make = str | Callable[..., "gymnasium.Env[Any, Any]"]
 Channel = Literal["reset_options", "attributes", "kwargs"]
+UNNAMED = "this family"  # in messages, until it has a name
 
 
 def from_gym(
@@ -42,9 +40,13 @@ def from_gym(
     The task parameters are attributes of `env.unwrapped` unless `apply` says otherwise. Without a `name` the family is
     named after the environment and what varies.
     """
-    base = make if isinstance(make, str) else getattr(make, "__name__", type(make).__name__)
+    tasks = GymTasks(name or UNNAMED, make, parameters, apply=apply, **options)
+    if name is not None:
+        return tasks
+    base = make if isinstance(make, str) else getattr(make, "__name__", "<lambda>")
+    base = tasks._env_spec.title if base == "<lambda>" else base  # else all families of such functions had one name
     words = re.sub(r"[^a-z0-9]+", "-", "-".join([re.sub(r"-v\d+$", "", base.split("/")[-1]), *parameters]).lower())
-    return GymTasks(name or f"{words.strip('-')}-v1", make, parameters, apply=apply, **options)
+    return replace(tasks, family=f"{words.strip('-')}-v1")
 
 
 @final
@@ -79,7 +81,8 @@ class GymTasks(PriorTasks):
     family: str
     """The versioned name, such as `pendulum-physics-v1`: change it when the meaning changes."""
     make: Make
-    """An id known to gymnasium, or a function that returns a new environment (called with render_mode= to render)."""
+    """An id known to gymnasium, or a function that returns a new environment (called with render_mode= to render, and
+    with slot=, the number of its place in a vector environment, where it has such an argument: for ports)."""
     parameters: Mapping[str, Range]
     """The prior of each task parameter: (low, high) for a number, a Box for an array, or one of `metarl.priors`."""
     test: Mapping[str, Range] | None = None
@@ -89,11 +92,12 @@ class GymTasks(PriorTasks):
     apply: Channel | Apply = "reset_options"
     """How a task gets into the environment: `reset(options={"task": {"mass": .7}})`, attributes of `env.unwrapped` set
     before each reset, keyword arguments of a new environment, or a function `apply(env, task)` called before each reset
-    (numbers and arrays by name), which may return another environment to take the place of `env`."""
+    (numbers and arrays by name), which may return another environment to take the place of `env`. It closes what it
+    replaces, unless that comes back."""
     draw: Draw | None = None
     """Draws values [num_tasks, ...] by name from (split, num_tasks, numpy generator) in place of uniform draws."""
     max_episode_steps: int | None = None
-    """The horizon; None: the environment's own time limit."""
+    """The horizon, or the environment's own time limit if that is shorter; None: the environment's own."""
     num_episodes: int = 3
     """Episodes in a trial."""
     share_tasks: bool = False
@@ -145,12 +149,15 @@ class GymTasks(PriorTasks):
         return self._env_spec.horizon
 
     def vector_env(self, num_envs: int, device: torch.device | str = "cpu") -> GymVectorEnv:
-        return GymVectorEnv(self, num_envs, device, self.workers, self.timeout)
+        return GymVectorEnv(self, num_envs, device, self.workers, self.timeout, self.slot_env)
 
     def env(self, task: Tasks | None = None, render_mode: str | None = None) -> TaskEnv:
-        build = functools.partial(_make, self.make, render_mode, self.max_episode_steps)
-        env = build(**_arguments(self._lows))
-        return TaskEnv(env, self, task, self._put(build))
+        return self.slot_env(0, task, render_mode)
+
+    def slot_env(self, slot: int, task: Tasks | None = None, render_mode: str | None = None) -> TaskEnv:
+        """`env` for one slot of a vector environment, whose number `make` is told where it has an argument `slot`."""
+        build = functools.partial(made, self.make, render_mode, self.max_episode_steps, slot)
+        return TaskEnv(build(**self._lows), self, task, self._put(build))
 
     def _put(self, build: Callable[..., "gymnasium.Env[Any, Any]"]) -> Apply | None:
         """What puts a task into an environment before a reset; None: the reset's options do."""
@@ -159,16 +166,17 @@ class GymTasks(PriorTasks):
         return {"reset_options": None, "attributes": set_attributes, "kwargs": _Rebuild(build)}[self.apply]
 
     @property
-    def _lows(self) -> tuple[tuple[str, Any], ...]:
-        """Arguments for an environment before its first task, where tasks are keyword arguments: hashable."""
+    def _lows(self) -> Parameters:
+        """Arguments for an environment before its first task, where tasks are keyword arguments."""
         if self.apply != "kwargs":
-            return ()
-        return tuple((name, _hashable(self._prior(name, "train").space.low.tolist())) for name in self.parameters)
+            return {}
+        lows = {name: self._prior(name, "train").space.low for name in self.parameters}
+        return {name: low.item() if low.shape == () else low.copy() for name, low in lows.items()}
 
     @property
-    def _env_spec(self) -> "EnvSpec":
+    def _env_spec(self) -> EnvSpec:
         attributes = tuple(self.parameters) if self.apply == "attributes" else ()
-        return _env_spec(self.family, self.make, self.max_episode_steps, attributes, self._lows)
+        return env_spec(self.family, self.make, self.max_episode_steps, attributes, self._lows)
 
 
 @final
@@ -185,62 +193,3 @@ class _Rebuild:
         env.close()
         self._task = task
         return self._build(**task)
-
-
-class EnvSpec(NamedTuple):
-    """What a family takes from one of its environments."""
-
-    observation_space: spaces.Space[Any]
-    action_space: spaces.Space[Any]
-    horizon: int
-
-
-@functools.lru_cache(maxsize=64)  # splits are copies of a family: the environment is opened once for all of them
-def _env_spec(
-    family: str, make: Make, max_episode_steps: int | None, attributes: tuple[str, ...], lows: tuple[Any, ...]
-) -> EnvSpec:
-    try:
-        env = _make(make, None, max_episode_steps, **_arguments(lows))
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise ValueError(f"{family}: the environment cannot be made: {described(error)}") from error
-    try:
-        require_attributes(env, attributes)
-        observation_space = plain_space(env.observation_space, "observation")
-        action_space = plain_space(env.action_space, "action")
-        horizon = max_episode_steps or _time_limit(env)
-        if horizon is None:
-            raise ValueError("the environment has no time limit: give max_episode_steps=...")
-        return EnvSpec(observation_space, action_space, horizon)
-    except ValueError as error:
-        raise ValueError(f"{family}: {error}") from error
-    finally:
-        env.close()
-
-
-def _make(
-    make: Make, render_mode: str | None, max_episode_steps: int | None, **arguments: Any
-) -> "gymnasium.Env[Any, Any]":
-    if isinstance(make, str):
-        return gymnasium.make(
-            make, render_mode=render_mode, max_episode_steps=max_episode_steps, disable_env_checker=True, **arguments
-        )
-    env = make(**arguments) if render_mode is None else make(render_mode=render_mode, **arguments)
-    return env if max_episode_steps is None else TimeLimit(env, max_episode_steps)
-
-
-def _time_limit(env: "gymnasium.Env[Any, Any]") -> int | None:
-    """Steps after which an environment truncates, by its spec or, where it was never registered, by its TimeLimit."""
-    if env.spec is not None:
-        return env.spec.max_episode_steps
-    return env.get_wrapper_attr("_max_episode_steps") if env.has_wrapper_attr("_max_episode_steps") else None
-
-
-def _arguments(lows: tuple[tuple[str, Any], ...]) -> Parameters:
-    return {name: np.asarray(low) if isinstance(low, tuple) else low for name, low in lows}
-
-
-def _hashable(values: Any) -> Any:
-    """Nested lists as nested tuples."""
-    return tuple(map(_hashable, values)) if isinstance(values, list) else values

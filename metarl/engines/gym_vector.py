@@ -5,16 +5,20 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, final
 
+import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
 
 from metarl import seeding
+from metarl.engines.info_numbers import concatenated, joined, measures_in, success_in
+from metarl.engines.limit_watch import LimitWatch
 from metarl.engines.workers import Worker, WorkerLost
 from metarl.foreign import told
 from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import Step, TaskDistribution, TaskVectorEnv
 
+MakeSlot = Callable[[int], "gymnasium.Env[Any, Any]"]
 TOLD = 8  # tasks that an error names
 
 
@@ -26,24 +30,26 @@ class BatchStep(NamedTuple):
     terminated: np.ndarray  # [n]
     truncated: np.ndarray  # [n]
     final_obs: np.ndarray  # [n, ...] before the automatic reset
-    success: np.ndarray  # [n] 1 or 0, and -1 where the environment says nothing
+    success: np.ndarray  # [n] 1 or 0, and NaN where the environment says nothing
+    measures: dict[str, np.ndarray]  # other numbers in the infos, each [n], NaN where an environment says nothing
 
 
 @final
 class EnvBatch:
     """The environments of the slots from `first` to `first + count - 1`, stepped one after another."""
 
-    def __init__(self, distribution: TaskDistribution, first: int, count: int) -> None:
+    def __init__(self, distribution: TaskDistribution, first: int, count: int, make: MakeSlot | None = None) -> None:
         self._name = distribution.name
         self._first = first
-        self._envs: list[Any] = []
+        self._envs: list[gymnasium.Env[Any, Any]] = []
         self._new: list[dict[str, Any] | None] = [None] * count  # tasks that wait for the next reset
         self._now: list[dict[str, Any] | None] = [None] * count
         shape, dtype = distribution.observation_space.shape or (), distribution.observation_space.dtype
         self._observation: np.ndarray = np.zeros((count, *shape), dtype)
         try:
             for slot in range(count):
-                self._envs.append(self._guarded(distribution.env, slot))
+                build = distribution.env if make is None else functools.partial(make, first + slot)
+                self._envs.append(self._guarded(build, slot))
         except BaseException:
             with contextlib.suppress(Exception):
                 self.close()
@@ -63,11 +69,10 @@ class EnvBatch:
     def step(self, actions: np.ndarray) -> BatchStep:
         """One step of every slot, and a reset of the slots whose episode ended."""
         rows = [self._guarded(self._step, slot, slot, action) for slot, action in enumerate(actions)]
-        reward, terminated, truncated, final_obs, success = map(np.array, zip(*rows, strict=True))
-        final_obs = final_obs.astype(self._observation.dtype)
-        return BatchStep(
-            np.array(self._observation), reward.astype(np.float32), terminated, truncated, final_obs, success
-        )
+        *columns, infos = zip(*rows, strict=True)
+        reward, terminated, truncated, final_obs, success = map(np.array, columns)
+        final_obs, reward = final_obs.astype(self._observation.dtype), reward.astype(np.float32)
+        return BatchStep(np.array(self._observation), reward, terminated, truncated, final_obs, success, joined(infos))
 
     def close(self) -> None:
         """Close every environment, whatever one of them raises; that is raised at the end."""
@@ -81,13 +86,14 @@ class EnvBatch:
             self._now[slot] = task
         self._observation[slot] = self._envs[slot].reset(seed=seed, options=None if task is None else {"task": task})[0]
 
-    def _step(self, slot: int, action: Any) -> tuple[float, bool, bool, Any, int]:
+    def _step(self, slot: int, action: Any) -> tuple[float, bool, bool, Any, float, dict[str, float]]:
         observation, reward, terminated, truncated, info = self._envs[slot].step(action)
+        numbers = success_in(info), measures_in(info)
         if terminated or truncated:
             self._reset(slot)
         else:
             self._observation[slot] = observation
-        return float(reward), terminated, truncated, observation, _success(info)
+        return float(reward), terminated, truncated, observation, *numbers
 
     def _guarded(self, method: Callable[..., Any], slot: int, *arguments: Any) -> Any:
         """The method's result; what it raises, or that it calls exit(), says which environment it was."""
@@ -102,8 +108,10 @@ class EnvBatch:
 class GymVectorEnv(TaskVectorEnv):
     """Steps the single environments of a distribution: in this process, or in `workers` processes side by side.
 
-    Every slot has its own seed, so the result does not depend on the number of workers. `success` is in the info where
-    an environment's info has `success` or `is_success`. An environment that raises, a worker that dies or takes longer
+    Every slot has its own seed, so the result does not depend on the number of workers. `make`, if it is given, makes
+    the environment of a slot by its number. `success` is in the info where an environment's info has `success` or
+    `is_success`; other single numbers are in `measures` by name, [num_envs], NaN where nothing was told.
+    An environment that raises, a worker that dies or takes longer
     than `timeout` seconds for a call, or an observation or reward that is not finite ends in an error that names the
     environments and their tasks, and closes all of them. `processes` are workers of environments that are given up.
     """
@@ -115,6 +123,7 @@ class GymVectorEnv(TaskVectorEnv):
         device: torch.device | str = "cpu",
         workers: int = 0,
         timeout: float | None = None,
+        make: MakeSlot | None = None,
         processes: Iterable[Worker] = (),
     ) -> None:
         super().__init__(distribution, num_envs, device)
@@ -124,10 +133,12 @@ class GymVectorEnv(TaskVectorEnv):
         parts = [part.tolist() for part in np.array_split(range(num_envs), max(1, min(workers, num_envs)))]
         self._slices = [slice(part[0], part[-1] + 1) for part in parts]
         self._started = False
+        self._make = make
+        self._limits = LimitWatch(distribution.name, distribution.horizon, num_envs)
         self._batches: list[_Local | Worker] = []
         idle = list(processes)
         for s in self._slices:
-            build = functools.partial(EnvBatch, distribution, s.start, s.stop - s.start)
+            build = functools.partial(EnvBatch, distribution, s.start, s.stop - s.start, make)
             label = f"the worker of environments {s.start} to {s.stop - 1} of {distribution.name}"
             if idle:
                 idle[0].rebuild(build, label)
@@ -145,19 +156,25 @@ class GymVectorEnv(TaskVectorEnv):
             seed, mask, self._started = seed or 0, None, True
         seeds = [None if seed is None else _slot_seed(seed, slot) for slot in range(self.num_envs)]
         chosen = [True] * self.num_envs if mask is None else torch.as_tensor(mask).tolist()
+        self._limits.begin(np.array(chosen))
         return self._tensor(np.concatenate(self._call("reset", seeds, chosen))), {}
 
     def step(self, actions: Tensor) -> Step:
         self.check_actions(actions)
         if not self._started:
             raise RuntimeError("call reset before step")
-        parts = zip(*self._call("step", actions.cpu().numpy()), strict=True)
-        observation, reward, terminated, truncated, final_obs, success = (
-            self._tensor(np.concatenate(part)) for part in parts
-        )
-        info = {"final_obs": final_obs, "_final_obs": terminated | truncated}
-        if (success >= 0).any():
-            info |= {"success": success == 1, "_success": success >= 0}
+        chosen = actions.cpu().numpy()
+        self.check_finite_actions(chosen)
+        parts = zip(*self._call("step", chosen), strict=True)
+        *columns, measures = parts
+        arrays = [np.concatenate(column) for column in columns]
+        self._limits.step(arrays[2], arrays[3])
+        observation, reward, terminated, truncated, final_obs, success = map(self._tensor, arrays)
+        info: dict[str, Any] = {"final_obs": final_obs, "_final_obs": terminated | truncated}
+        if not np.isnan(arrays[-1]).all():
+            info |= {"success": success == 1, "_success": ~success.isnan()}
+        if known := concatenated(measures, (s.stop - s.start for s in self._slices)):
+            info["measures"] = {name: self._tensor(values) for name, values in known.items()}
         return observation, reward, terminated, truncated, info
 
     def resized(self, num_envs: int) -> TaskVectorEnv:
@@ -166,7 +183,8 @@ class GymVectorEnv(TaskVectorEnv):
         processes = [batch for batch in self._batches if isinstance(batch, Worker)]
         self._batches = []  # the processes are not closed with these environments: to start them takes seconds
         self.close()
-        return GymVectorEnv(self.distribution, num_envs, self.device, self._workers, self._timeout, processes)
+        again = (self.distribution, num_envs, self.device, self._workers, self._timeout, self._make)
+        return GymVectorEnv(*again, processes)
 
     def close_extras(self, **kwargs: Any) -> None:
         for batch in self._batches:
@@ -250,8 +268,3 @@ def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
 def _slot_seed(seed: int, slot: int) -> int:
     """Some environments hand their seed to generators that take 32 bits only."""
     return seeding.stream_seed(seed, "environment", slot) % 2**31
-
-
-def _success(info: dict[str, Any]) -> int:
-    value = info.get("success", info.get("is_success"))
-    return -1 if value is None else int(bool(value))

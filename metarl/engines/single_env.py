@@ -40,9 +40,11 @@ class SlotEnv(gymnasium.Env[Any, Any], RecordConstructorArgs):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         batch = torch.as_tensor(action)[None]
         _, reward, terminated, truncated, info = self._slot.step(batch)
-        success = {"success": bool(info["success"][0])} if "success" in info else {}
+        told = {name: float(values[0]) for name, values in info.get("measures", {}).items() if not values[0].isnan()}
+        if "success" in info and bool(info["_success"][0]):
+            told["success"] = bool(info["success"][0])
         last = info["final_obs"][0].numpy()[()]
-        return last, float(reward[0]), bool(terminated[0]), bool(truncated[0]), success
+        return last, float(reward[0]), bool(terminated[0]), bool(truncated[0]), told
 
     def close(self) -> None:
         self._slot.close()

@@ -11,6 +11,7 @@ import torch
 from gymnasium import spaces
 
 from metarl.engines.external_vector import ApplyTasks, SimulatorVectorEnv, check_reset_mask
+from metarl.engines.gym_making import Question, answer
 from metarl.engines.single_env import SlotEnv
 from metarl.foreign import described
 from metarl.spaces import plain_space
@@ -57,7 +58,7 @@ class VectorTasks(PriorTasks):
     draw: Draw | None = None
     """Draws values [num_tasks, ...] by name from (split, num_tasks, numpy generator) in place of uniform draws."""
     max_episode_steps: int | None = None
-    """The horizon; None: the environments' own time limit, by their spec."""
+    """The horizon, or the environments' own time limit by their spec if that is shorter; None: their own."""
     num_episodes: int = 3
     """Episodes in a trial."""
     share_tasks: bool = False
@@ -99,7 +100,10 @@ class VectorTasks(PriorTasks):
 
     @property
     def _env_spec(self) -> "EnvSpec":
-        return _env_spec(self.family, self.make, self.max_episode_steps)
+        key = (self.family, id(self.make), self.max_episode_steps)  # `look` keeps make alive: its identity is its own
+        look = functools.partial(_env_spec, self.family, self.make, self.max_episode_steps)
+        spec: EnvSpec = answer(Question(key, look))
+        return spec
 
 
 class EnvSpec(NamedTuple):
@@ -110,7 +114,6 @@ class EnvSpec(NamedTuple):
     horizon: int
 
 
-@functools.lru_cache(maxsize=64)
 def _env_spec(family: str, make: MakeVector, max_episode_steps: int | None) -> EnvSpec:
     try:
         envs = make(2)
@@ -129,7 +132,8 @@ def _env_spec(family: str, make: MakeVector, max_episode_steps: int | None) -> E
 
 
 def _look(envs: "gymnasium.vector.VectorEnv[Any, Any, Any]", max_episode_steps: int | None) -> EnvSpec:
-    horizon = max_episode_steps or (envs.spec.max_episode_steps if envs.spec is not None else None)
+    limits = (max_episode_steps, None if envs.spec is None else envs.spec.max_episode_steps)
+    horizon = min((limit for limit in limits if limit is not None), default=None)
     if horizon is None:
         raise ValueError("the environments have no time limit: give max_episode_steps=...")
     space = envs.single_observation_space

@@ -12,6 +12,7 @@ from torch import Tensor
 from metarl import seeding
 from metarl.devices import out_of_memory_says
 from metarl.evaluation.results import Evaluation
+from metarl.scalars import python_scalar
 from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy
@@ -35,6 +36,7 @@ def evaluate(
 
     The tasks depend on the seed and the split only, so every policy meets the same tasks. If there are more tasks than
     the policy has slots, they are played in several batches. `name` stands in tables (default: the policy's class).
+    The policy is rewound first, so that the same call gives the same numbers.
 
     Raises ValueError for an action that the space does not have, for an observation or reward that is not finite, and
     if `num_episodes` is below 1.
@@ -47,9 +49,11 @@ def evaluate(
     >>> evaluate(Up(21), metarl.make("grid-navigation"), num_tasks=21).returns.shape
     (21, 4)
     """
+    num_tasks, seed = int(num_tasks), int(seed)  # from numpy, too: JSON takes neither
     episodes = trial_length(distribution, num_episodes)
     tasks = distribution.sample(num_tasks, task_stream(seed, distribution))
     tally = _Tally.zeros(num_tasks, episodes, episodes * distribution.horizon, policy.device)
+    policy.rewind()
     env = distribution.vector_env(policy.num_tasks, policy.device)
     steps = -(-num_tasks // policy.num_tasks) * episodes * distribution.horizon
     bar = progress(total=steps, unit="step", disable=not progress_bar)
@@ -94,6 +98,7 @@ def _options(distribution: TaskDistribution) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """An option as JSON can hold it: numbers, texts and their containers unchanged, other things by name."""
+    value = python_scalar(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
@@ -117,14 +122,17 @@ class _Tally:
     returns: Tensor  # [N + 1, K + 1]
     steps: Tensor  # [N + 1, K + 1]
     success: Tensor  # [N + 1, K + 1]
+    success_at_end: Tensor  # [N + 1, K + 1]
     reports: Tensor  # [1] whether any step reported success
     moments: Tensor  # [3, T] count, sum and sum of squares of the rewards at each step of the trial
+    measures: dict[str, Tensor]  # [2, N + 1, K + 1] sum and count of what the infos tell, by name
 
     @staticmethod
     def zeros(num_tasks: int, num_episodes: int, num_steps: int, device: torch.device) -> "_Tally":
         grid = torch.zeros(num_tasks + 1, num_episodes + 1, dtype=torch.float64, device=device)
         moments = torch.zeros(3, num_steps, dtype=torch.float64, device=device)
-        return _Tally(grid, grid.clone(), grid.clone(), torch.zeros(1, dtype=torch.bool), moments)
+        grids = (grid, grid.clone(), grid.clone(), grid.clone())
+        return _Tally(*grids, torch.zeros(1, dtype=torch.bool), moments, {})
 
     def add(self, moment: TrialStep, task: Tensor) -> None:
         """Add one step of the tasks with numbers `task` [B]; numbers after the last task are padding."""
@@ -138,20 +146,31 @@ class _Tally:
         if "success" in moment.info:
             success = torch.as_tensor(moment.info["success"], device=reward.device).double()
             self.success.index_put_(place, success, accumulate=True)
+            self.success_at_end.index_put_(place, success * moment.transition.done, accumulate=True)
             self.reports.fill_(True)
+        for name, values in moment.info.get("measures", {}).items():
+            if name not in self.measures:
+                self.measures[name] = torch.stack([torch.zeros_like(self.returns)] * 2)
+            sums = self.measures[name]
+            told = ~values.isnan()
+            sums[0].index_put_(place, values.nan_to_num(0.0).double(), accumulate=True)
+            sums[1].index_put_(place, told.double(), accumulate=True)
 
     def arrays(self) -> dict[str, Any]:
         """The array fields of an `Evaluation`."""
         count, total, squares = self.moments[:, self.moments[0] > 0].cpu().numpy()
         mean = total / count
         variance = np.maximum(squares / count - mean**2, 0) * count / np.maximum(count - 1, 1)
+        reports = bool(self.reports)
         return {
             "returns": _counted(self.returns),
             "steps": _counted(self.steps).astype(np.int64),
-            "success": _counted(self.success) > 0 if bool(self.reports) else None,
+            "success": _counted(self.success) > 0 if reports else None,
+            "success_at_end": _counted(self.success_at_end) > 0 if reports else None,
             "step_rewards": mean,
             "step_errors": np.sqrt(variance / count),
             "step_counts": count.astype(np.int64),
+            "measures": {name: _counted(sums[0] / sums[1]) for name, sums in self.measures.items()},
         }
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -20,6 +20,7 @@ ARRAYS = {
     "returns": np.float64,
     "steps": np.int64,
     "success": np.bool_,
+    "success_at_end": np.bool_,
     "step_rewards": np.float64,
     "step_errors": np.float64,
     "step_counts": np.int64,
@@ -38,7 +39,7 @@ class Evaluation:
     >>> result.curve().value.shape, result.gains.shape, result.optimal.kind
     ((4,), (10,), 'exact')
 
-    Raises ValueError if `returns`, `steps` and `success` are not of one shape `[N, K]`.
+    Raises ValueError if `returns`, `steps`, `success` and `measures` are not of one shape `[N, K]`.
     """
 
     distribution: str
@@ -55,12 +56,16 @@ class Evaluation:
     tasks: Mapping[str, Any] | None  # parameters as plain lists; None: too many to keep
     optimal: OptimalReturn | None
     privileged: bool = False  # whether the policy knew the task: an upper limit for the others
+    success_at_end: NDArray[np.bool_] | None = None  # [N, K] success at the last step of the episode
+    # what the environments' infos tell, by name: [N, K] means over the steps of an episode that tell it, NaN if none do
+    measures: Mapping[str, NDArray[np.float64]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = self.returns.shape
         if len(shape) != 2 or 0 in shape:
             raise ValueError(f"returns need shape [tasks, episodes], got {shape}")
-        for name, values in (("steps", self.steps), ("success", self.success)):
+        others = {"steps": self.steps, "success": self.success, "success_at_end": self.success_at_end, **self.measures}
+        for name, values in others.items():
             if values is not None and values.shape != shape:
                 raise ValueError(f"{name} needs the shape of returns, {shape}, got {values.shape}")
 
@@ -100,6 +105,18 @@ class Evaluation:
         """Share of tasks `[K]` solved in each episode, with its interval."""
         return None if self.success is None else _interval(self.success, confidence)
 
+    def measure_curve(self, name: str, confidence: float = 0.95) -> Interval:
+        """Mean of a measure in each episode `[K]`, with its interval, over the tasks that tell it in all episodes.
+
+        Raises ValueError if there is no such measure, or if no task tells it in all episodes.
+        """
+        if name not in self.measures:
+            raise ValueError(f"no measure {name!r}; there are {sorted(self.measures)}")
+        told = self.measures[name][np.isfinite(self.measures[name]).all(1)]
+        if not len(told):
+            raise ValueError(f"no task tells {name!r} in all of its episodes")
+        return _interval(told, confidence)
+
     def success_after(self, adaptation_episodes: int) -> NDArray[np.float64]:
         """Share `[N]` of the episodes after the first `adaptation_episodes` in which each task was solved at any step.
 
@@ -128,7 +145,7 @@ class Evaluation:
         return np.asarray(np.asarray(self.optimal.per_episode) - self.returns.mean(0))
 
     def table(self) -> str:
-        """The adaptation curve and its summary as aligned plain text."""
+        """The adaptation curve, its summary and the environment's own measures as aligned plain text."""
         return adaptation_table([self])
 
     def to_json(self) -> str:
@@ -138,6 +155,7 @@ class Evaluation:
             value = getattr(self, field.name)
             fields[field.name] = value.tolist() if isinstance(value, np.ndarray) else value
         fields["optimal"] = None if self.optimal is None else dataclasses.asdict(self.optimal)
+        fields["measures"] = {name: _without_nan(x) for name, x in self.measures.items()}
         return json.dumps(fields, allow_nan=False)
 
     @staticmethod
@@ -149,7 +167,8 @@ class Evaluation:
             if version != FORMAT:
                 raise ValueError(f"format {version} was written by another version of metarl; this one reads {FORMAT}")
             for name, dtype in ARRAYS.items():
-                fields[name] = None if fields[name] is None else np.asarray(fields[name], dtype)
+                fields[name] = None if fields.get(name) is None else np.asarray(fields[name], dtype)
+            fields["measures"] = {name: np.asarray(x, np.float64) for name, x in fields.get("measures", {}).items()}
             fields["optimal"] = _optimal(fields["optimal"])
             return Evaluation(**fields)
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
@@ -166,6 +185,11 @@ class Evaluation:
             return Evaluation.from_json(Path(path).read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+
+
+def _without_nan(values: NDArray[np.float64]) -> list[list[float | None]]:
+    """Nested lists in which None stands for NaN, which JSON does not have."""
+    return [[value if np.isfinite(value) else None for value in row] for row in values.tolist()]
 
 
 def _interval(scores: NDArray[Any], confidence: float) -> Interval:
@@ -187,10 +211,30 @@ WIRING = ("family", "make", "apply", "draw", "share_tasks", "show_tasks", "worke
 def adaptation_table(evaluations: Sequence[Evaluation]) -> str:
     """A table of mean returns, of some episodes and of the whole trial: one policy in a row, the optimum last.
 
+    Below it stand the environment's own measures, if there are any.
     Raises ValueError if the evaluations are not of the same trials.
     """
-    header, rows = adaptation_rows(evaluations)
-    return f"{describe(evaluations[0])}\n\n{aligned(header, rows)}"
+    tables = [aligned(*adaptation_rows(evaluations))]
+    if rows := measure_rows(evaluations):
+        tables.append(aligned(["measure", *[f"ep {k + 1}" for k in shown_episodes(evaluations[0].num_episodes)]], rows))
+    return "\n\n".join([describe(evaluations[0]), *tables])
+
+
+def measure_rows(evaluations: Sequence[Evaluation]) -> list[list[str]]:
+    """Cells of the environment's own measures: a row for each measure and policy that has it."""
+    shown = shown_episodes(evaluations[0].num_episodes)
+    names = dict.fromkeys(name for evaluation in evaluations for name in evaluation.measures)
+    return [
+        [f"{name}, {each.policy}", *[_mean_cell(each.measures[name][:, k]) for k in shown]]
+        for name in names
+        for each in evaluations
+        if name in each.measures
+    ]
+
+
+def _mean_cell(values: NDArray[np.float64]) -> str:
+    told = values[np.isfinite(values)]
+    return number(float(told.mean())) if len(told) else ""
 
 
 def adaptation_rows(evaluations: Sequence[Evaluation]) -> tuple[list[str], list[list[str]]]:
@@ -199,19 +243,27 @@ def adaptation_rows(evaluations: Sequence[Evaluation]) -> tuple[list[str], list[
     shown = shown_episodes(evaluations[0].num_episodes)
     header = ["policy", *[f"ep {k + 1}" for k in shown], "trial ± s.e."]
     optimal = evaluations[0].optimal
-    solved = any(evaluation.success is not None for evaluation in evaluations)
+    solved = {"solved last": "success"} if any(each.success is not None for each in evaluations) else {}
+    if any(_lost_at_end(each) for each in evaluations):
+        solved["at its end"] = "success_at_end"
     header += ["regret"] if optimal is not None else []
-    header += ["solved last"] if solved else []
-    rows = [_row(evaluation, shown, solved) for evaluation in evaluations]
+    header += list(solved)
+    rows = [_row(evaluation, shown, solved.values()) for evaluation in evaluations]
     if optimal is not None:
         episodes = optimal.per_episode
         cells = ["" if episodes is None else number(episodes[k]) for k in shown]
         rows.append([f"optimum ({optimal.kind})", *cells, number(optimal.total, optimal.error), number(0.0)])
-        rows[-1] += [""] if solved else []
+        rows[-1] += [""] * len(solved)
     return header, rows
 
 
-def _row(evaluation: Evaluation, shown: list[int], solved: bool) -> list[str]:
+def _lost_at_end(evaluation: Evaluation) -> bool:
+    """Whether some success did not last to the end of its episode."""
+    success, at_end = evaluation.success, evaluation.success_at_end
+    return success is not None and at_end is not None and bool((success != at_end).any())
+
+
+def _row(evaluation: Evaluation, shown: list[int], solved: Iterable[str]) -> list[str]:
     means = evaluation.returns.mean(0)
     totals = evaluation.totals
     error = float(totals.std(ddof=1)) / len(totals) ** 0.5 if len(totals) > 1 else 0.0
@@ -219,8 +271,9 @@ def _row(evaluation: Evaluation, shown: list[int], solved: bool) -> list[str]:
     row = [name, *[number(means[k]) for k in shown], number(totals.mean(), error)]
     if evaluation.regret is not None:
         row.append("" if evaluation.privileged else number(evaluation.regret))
-    if solved:
-        row.append("" if evaluation.success is None else f"{evaluation.success[:, -1].mean():.1%}")
+    for name in solved:
+        values = getattr(evaluation, name)
+        row.append("" if values is None else f"{values[:, -1].mean():.1%}")
     return row
 
 

@@ -22,6 +22,7 @@ class GaussianHead(ActionHead):
     The parameters `[..., 2 * A]` are means, then logarithms of standard deviations, in units of half the box.
     The standard deviations are free parameters of the head: they do not depend on the observation.
     Samples are not clipped, because the environment clips. Log-probabilities are those of the samples.
+    Numbers without width are constants, which add nothing to probabilities and entropies.
     """
 
     def __init__(self, space: spaces.Box) -> None:
@@ -33,6 +34,8 @@ class GaussianHead(ActionHead):
         self.scale: Tensor
         self.register_buffer("center", torch.from_numpy(center).flatten(), persistent=False)
         self.register_buffer("scale", torch.from_numpy(scale).flatten(), persistent=False)
+        self.moves: Tensor | None  # [A] 0 where an action is a constant, else 1; None: all move
+        self.register_buffer("moves", None if scale.all() else (self.scale > 0).float(), persistent=False)
         self.log_std = nn.Parameter(torch.full((self.num_outputs,), -0.5))
 
     def forward(self, output: Tensor) -> Tensor:
@@ -49,15 +52,15 @@ class GaussianHead(ActionHead):
     def log_prob(self, parameters: Tensor, action: Tensor) -> Tensor:
         mean, log_std = parameters.chunk(2, -1)
         error = (self.normalise(action) - mean) / log_std.exp()  # [..., A]
-        return (-0.5 * error.square() - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+        return self.total(-0.5 * error.square() - log_std - 0.5 * math.log(2 * math.pi))
 
     def entropy(self, parameters: Tensor) -> Tensor:
-        return (parameters.chunk(2, -1)[1] + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+        return self.total(parameters.chunk(2, -1)[1] + 0.5 * math.log(2 * math.pi * math.e))
 
     def kl_divergence(self, parameters: Tensor, other: Tensor) -> Tensor:
         (mean, log_std), (other_mean, other_log_std) = parameters.chunk(2, -1), other.chunk(2, -1)
         spread = (2 * log_std).exp() + (mean - other_mean).square()
-        return (other_log_std - log_std + spread / (2 * (2 * other_log_std).exp()) - 0.5).sum(-1)
+        return self.total(other_log_std - log_std + spread / (2 * (2 * other_log_std).exp()) - 0.5)
 
     def cross_entropy(self, parameters: Tensor, expert_labels: Tensor) -> Tensor:
         return -self.log_prob(parameters, expert_labels)
@@ -65,9 +68,14 @@ class GaussianHead(ActionHead):
     def encode(self, action: Tensor) -> Tensor:
         return self.normalise(action).clamp(-1, 1)
 
+    def total(self, x: Tensor) -> Tensor:
+        """The sum [...] of `x` [..., A] over all numbers of an action but constants."""
+        return x.sum(-1) if self.moves is None else (x * self.moves).sum(-1)
+
     def normalise(self, action: Tensor) -> Tensor:
-        """Actions `[..., *shape]` as `[..., A]` in units of half the box."""
-        return (action.flatten(action.dim() - len(self._shape)) - self.center) / self.scale
+        """Actions `[..., *shape]` as `[..., A]` in units of half the box; constants are 0."""
+        x = action.flatten(action.dim() - len(self._shape)) - self.center
+        return x / self.scale if self.moves is None else x * self.moves / (self.scale + 1 - self.moves)
 
     def denormalise(self, x: Tensor) -> Tensor:
         """The inverse: `[..., A]` to `[..., *shape]`."""
@@ -105,13 +113,15 @@ class SquashedGaussianHead(ActionHead):
 
     def log_prob(self, parameters: Tensor, action: Tensor) -> Tensor:
         before = self._normal.normalise(action).clamp(-LARGEST_SQUASHED, LARGEST_SQUASHED).atanh()
-        return self._normal.log_prob(parameters, self._normal.denormalise(before)) - _log_slope(before).sum(-1)
+        return self._normal.log_prob(parameters, self._normal.denormalise(before)) - self._normal.total(
+            _log_slope(before)
+        )
 
     def entropy(self, parameters: Tensor) -> Tensor:
         """That of the normal distribution and the mean log-slope of the tangent, by Gauss-Hermite quadrature."""
         mean, log_std = parameters.chunk(2, -1)
         before = mean[..., None] + log_std.exp()[..., None] * self.nodes  # [..., A, 16]
-        return self._normal.entropy(parameters) + (_log_slope(before) * self.weights).sum((-2, -1))
+        return self._normal.entropy(parameters) + self._normal.total((_log_slope(before) * self.weights).sum(-1))
 
     def kl_divergence(self, parameters: Tensor, other: Tensor) -> Tensor:
         return self._normal.kl_divergence(parameters, other)  # a bijection of both changes nothing

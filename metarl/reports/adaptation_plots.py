@@ -37,6 +37,25 @@ def adaptation_figure(evaluations: Sequence[Evaluation]) -> Figure:
 
 
 @styled
+def measure_figure(evaluations: Sequence[Evaluation], name: str) -> Figure:
+    """Mean of one of the environment's own measures in each episode, with 95 % intervals over tasks.
+
+    Policies without it are left out. Raises ValueError if no policy has it in all episodes of a task.
+    """
+    check_comparable(evaluations)
+    told = [each for each in evaluations if name in each.measures and np.isfinite(each.measures[name]).all(1).any()]
+    if not told:
+        raise ValueError(f"no policy has the measure {name!r} in all episodes of a task")
+    values = {each.policy: each.measures[name][np.isfinite(each.measures[name]).all(1)] for each in told}
+    curves = {policy: block_curve([rows]) for policy, rows in values.items()}
+    figure = new_figure(7.2, 3.1)
+    _draw_curves(
+        figure.subplots(), curves, _looks(curves, told_the_task(told)), evaluations[0].num_episodes, None, name
+    )
+    return figure
+
+
+@styled
 def comparison_figure(
     curves: Mapping[str, Interval],
     means: Mapping[str, Interval],
@@ -132,6 +151,7 @@ def _draw_curves(
     looks: Mapping[str, _Look],
     num_episodes: int,
     optimal: OptimalReturn | None,
+    label: str = "return",
 ) -> None:
     block = _block_size(num_episodes)
     episode = _centres(num_episodes, block)
@@ -144,7 +164,7 @@ def _draw_curves(
         axes.plot(episode, limit, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
         ends.append((float(limit[-1]), "optimum", INK))
     axes.set_xlabel("episode" if block == 1 else f"episode (means of {block})")
-    axes.set_ylabel("return")
+    axes.set_ylabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     label_ends(axes, ends)
 

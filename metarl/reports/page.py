@@ -5,10 +5,18 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from metarl.evaluation.formatting import number
-from metarl.evaluation.results import Evaluation, adaptation_rows, describe
+import numpy as np
+
+from metarl.evaluation.formatting import number, shown_episodes
+from metarl.evaluation.results import Evaluation, adaptation_rows, describe, measure_rows
 from metarl.files import write_atomically
-from metarl.reports.adaptation_plots import adaptation_figure, step_figure, told_the_task, totals_figure
+from metarl.reports.adaptation_plots import (
+    adaptation_figure,
+    measure_figure,
+    step_figure,
+    told_the_task,
+    totals_figure,
+)
 from metarl.reports.attention_plots import AttentionRecord, attention_map_figure, attention_read_figure
 from metarl.reports.comparison import Comparison
 from metarl.reports.learning_plots import learning_figure
@@ -18,6 +26,7 @@ from metarl.reports.trial_plots import trial_figure
 from metarl.training.logs import Rows, read_progress
 from metarl.trials.recording import RecordedTrial
 
+MOST_MEASURES = 6  # of the environment's own that are drawn; the table has all
 MOST_ATTENTION_STEPS = 1500  # a heat map of a longer trial has more cells than a screen has points
 
 
@@ -87,6 +96,8 @@ def _headlines(agent: Evaluation) -> list[tuple[str, str]]:
             facts.append(("share of the optimum", f"{agent.totals.mean() / agent.optimal.total:.1%}"))
     if agent.success is not None:
         facts.append(("solved in the last episode", f"{agent.success[:, -1].mean():.1%}"))
+    if agent.success_at_end is not None:
+        facts.append(("solved at its end", f"{agent.success_at_end[:, -1].mean():.1%}"))
     return facts
 
 
@@ -113,7 +124,21 @@ def _adaptation(evaluations: Sequence[Evaluation]) -> str:
         _figure(svg(totals_figure(totals, reference, told=told)), "Return of a whole trial, with 95 % intervals.")
     )
     note = "" if optimal is None or not optimal.source else f'<p class="muted">Optimum: {escape(optimal.source)}.</p>'
-    return "\n".join([*parts, _table(*adaptation_rows(evaluations)), note])
+    return "\n".join([*parts, _table(*adaptation_rows(evaluations)), note, _measures(evaluations)])
+
+
+def _measures(evaluations: Sequence[Evaluation]) -> str:
+    """The environment's own measures: a table of all, and a curve for each of the first few."""
+    rows = measure_rows(evaluations)
+    if not rows:
+        return ""
+    shown = shown_episodes(evaluations[0].num_episodes)
+    table = _table(["measure", *[f"ep {k + 1}" for k in shown]], rows)
+    drawn = [name for name, x in evaluations[0].measures.items() if np.isfinite(x).all(1).any()][:MOST_MEASURES]
+    if evaluations[0].num_episodes == 1:
+        return table
+    caption = "The environment's own measure in each episode: its mean over the steps that tell it."
+    return "\n".join([*(_figure(svg(measure_figure(evaluations, name)), caption) for name in drawn), table])
 
 
 def _comparison(comparison: Comparison | None) -> str:

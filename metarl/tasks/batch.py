@@ -81,9 +81,10 @@ class Tasks:
         columns = []
         for name in sorted(self.parameters):
             box, values = self._box(name), self.parameters[name]
-            low = torch.as_tensor(box.low, dtype=torch.float32, device=values.device)
-            high = torch.as_tensor(box.high, dtype=torch.float32, device=values.device)
-            columns.append((2 * (values - low) / (high - low).clamp(min=1e-12) - 1).reshape(len(self), -1))
+            low = torch.as_tensor(box.low, dtype=torch.float64, device=values.device)
+            width = torch.as_tensor(box.high, dtype=torch.float64, device=values.device) - low
+            share = torch.where(width > 0, (values - low) / torch.where(width > 0, width, 1.0), 0.0)
+            columns.append((2 * share - 1).float().reshape(len(self), -1))
         return torch.cat(columns, -1)
 
     def to_json(self) -> dict[str, Any]:

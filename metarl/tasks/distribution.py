@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from metarl import seeding
+from metarl.scalars import python_scalar
 from metarl.tasks.batch import Tasks
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class TaskDistribution(ABC):
     observations_show_tasks: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        for option in dataclasses.fields(self):  # numbers of numpy and torch: files could not keep them
+            object.__setattr__(self, option.name, python_scalar(getattr(self, option.name)))
         if self.split_name not in self.splits:
             raise ValueError(f"{self.name} has the splits {', '.join(self.splits)}; got {self.split_name!r}")
         for name, low, high in self.limits:
@@ -282,3 +285,16 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         expected = (self.num_envs, *(self.single_action_space.shape or ()))
         if tuple(actions.shape) != expected:
             raise ValueError(f"actions need shape {expected}, got {tuple(actions.shape)}")
+
+    def check_finite_actions(self, actions: np.ndarray) -> None:
+        """ValueError, which names slot and task, if an action is not finite: it is the policy's fault, not the task's.
+
+        For engines that have actions on the host anyway.
+        """
+        broken = ~np.isfinite(actions).reshape(self.num_envs, -1).all(1)
+        if broken.any():
+            slot = int(np.flatnonzero(broken)[0])
+            raise ValueError(
+                f"the policy chose the action {actions[slot].tolist()} in environment {slot} of "
+                f"{self.distribution.name}, in the task {self.tasks[slot].to_json()}"
+            )

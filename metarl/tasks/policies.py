@@ -45,6 +45,16 @@ class AdaptivePolicy(ABC):
         self.num_tasks = num_tasks
         self.device = torch.device(device)
 
+    def rewind(self) -> None:
+        """Put the random streams back to where they began, so that an evaluation is a function of its seed.
+
+        It restarts every `torch.Generator` among the policy's attributes. A policy that draws from anywhere else, or
+        keeps more than `begin` forgets, overrides it.
+        """
+        for value in vars(self).values():
+            if isinstance(value, torch.Generator):
+                value.manual_seed(value.initial_seed())
+
     @abstractmethod
     def begin(self, mask: Tensor | None = None) -> None:
         """A hard reset: forget the task in the slots where `mask` [num_tasks] is true (default: in all)."""

@@ -71,6 +71,8 @@ class PriorTasks(TaskDistribution):
         if self.draw is not None:
             seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
             values = self.tasks(**self.draw(self.split_name, num_tasks, np.random.default_rng(seed)))
+            if len(values) != num_tasks:
+                raise ValueError(f"{self.family}: draw was asked for {num_tasks} tasks and returned {len(values)}")
             return dict(values.to(generator.device).parameters)
         drawn = {}
         for name in self.parameters:

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import json
+import operator
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from typing_extensions import Self
 from metarl import distributed, seeding
 from metarl.devices import out_of_memory_says, resolve_device
 from metarl.registry import resolve
+from metarl.scalars import python_scalar
 from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
 from metarl.tasks.policies import AdaptivePolicy
 from metarl.training.checkpoints import load_checkpoint, save_checkpoint
@@ -47,7 +49,8 @@ class Agent(ABC):
     Processes in one group of torch.distributed (`metarl.distributed.joined`) train one agent together. Each process
     learns from its share of every batch.
 
-    Raises TypeError if `options` are not an instance of `Options`.
+    Raises TypeError if `options` are not an instance of `Options` or the seed is no integer, and ValueError if torch's
+    default dtype is not float32.
     """
 
     Options: ClassVar[type]  # a frozen dataclass, with a line of documentation under each field
@@ -58,11 +61,16 @@ class Agent(ABC):
     def __init__(
         self, distribution: TaskDistribution, options: Any = None, *, seed: int = 0, device: torch.device | str = "auto"
     ) -> None:
+        if torch.get_default_dtype() != torch.float32:
+            raise ValueError(
+                f"agents learn in float32, and torch's default dtype is {torch.get_default_dtype()}: call "
+                "torch.set_default_dtype(torch.float32) before"
+            )
         self.distribution = distribution
         self.options = self.Options() if options is None else options
         if not isinstance(self.options, self.Options):
             raise TypeError(f"options must be {self.Options.__qualname__}, got {type(self.options).__name__}")
-        self.seed = seed
+        self.seed = operator.index(python_scalar(seed))
         self.device = resolve_device(device)
         self.num_timesteps = 0  # environment steps, over all tasks
         self.updates = 0

@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+from metarl.scalars import python_scalar
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -52,11 +54,13 @@ class AgentOptions:
     ...
     ValueError: width must be an integer at least 1, got 0
 
-    A subclass that checks more overrides `check`. Raises ValueError for a value outside its bounds.
+    Numbers of numpy and torch are kept as numbers of Python. A subclass that checks more overrides `check`.
+    Raises ValueError for a value outside its bounds.
     """
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(type(self), include_extras=True).items():
+            object.__setattr__(self, name, python_scalar(getattr(self, name)))
             _check(name, getattr(self, name), kind)
         self.check()
 

@@ -46,11 +46,14 @@ def record_trial(
 ) -> RecordedTrial:
     """Record every step of one trial in `task`, a batch of one task. The policy's first slot is recorded.
 
+    The policy is rewound first, so that the same call gives the same trial.
+
     `num_episodes=None` takes the distribution's number. Raises ValueError if `task` is not a single task.
     """
     if len(task) != 1:
         raise ValueError(f"record_trial takes one task, got {len(task)}")
     episodes = trial_length(distribution, num_episodes)
+    policy.rewind()
     env = distribution.vector_env(policy.num_tasks, policy.device)
     try:
         env.set_tasks(task.repeat(policy.num_tasks))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from metarl.finite import first_broken
+from metarl.finite import finite_rows, first_broken
 from metarl.tasks.distribution import TaskVectorEnv
 from metarl.tasks.policies import AdaptivePolicy, Transition
 from metarl.trials import stepping
@@ -89,13 +89,23 @@ def play_on(
 
 
 def check_finite(trajectories: Trajectories) -> None:
-    """Raise ValueError, naming environment, step and task, if an observation or a reward is not finite."""
-    values = {"observation": trajectories.observations, "reward": trajectories.rewards}
+    """Raise ValueError for the first observation, action or reward that is not finite: what, where and in which task.
+
+    A step observes, acts and is rewarded, in this order, so the first says whose fault it is.
+    """
+    values = {
+        "the environment gave observation": trajectories.observations,
+        "the policy chose action": trajectories.actions,
+        "the environment gave reward": trajectories.rewards,
+    }
     rows = {what: x.flatten(0, 1) for what, x in values.items()}
-    if broken := first_broken(rows):
-        what, row = broken
-        environment, step = divmod(row, trajectories.num_steps)
-        raise ValueError(
-            f"the environment gave {what} {rows[what][row].tolist()} at step {step} of environment {environment}, "
-            f"in the task {trajectories.tasks[environment].to_json()}"
-        )
+    if first_broken(rows) is None:
+        return
+    broken = torch.stack([~finite_rows(x).view(trajectories.rewards.shape) for x in rows.values()])  # [3, B, T]
+    step = int(broken.any(0).any(0).nonzero()[0])
+    kind, environment = broken[:, :, step].nonzero()[0].tolist()
+    what, value = list(values.items())[kind]
+    raise ValueError(
+        f"{what} {value[environment, step].tolist()} at step {step} of environment {environment}, "
+        f"in the task {trajectories.tasks[environment].to_json()}"
+    )

@@ -149,3 +149,58 @@ def test_gymnasiums_own_environments_keep_the_contract(name: str) -> None:
     if name.startswith("LunarLander"):
         pytest.importorskip("Box2D")
     check_distribution(metarl.from_gym(name, parameters=FAMILIES[name]))
+
+
+class Remote(gymnasium.Env[Any, Any]):
+    """Hands on the attributes of a simulator that lies inside."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (1,))
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self) -> None:
+        self.simulator = Spring()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["simulator"], name)
+
+    @property
+    def weight(self) -> float:
+        return 9.81 * float(self.simulator.mass)
+
+
+class Through(Remote):
+    """Hands on what is set, too."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "simulator":
+            self.__dict__[name] = value
+        else:
+            setattr(self.__dict__["simulator"], name, value)
+
+
+class Slotted(gymnasium.Env[Any, Any]):
+    """Keeps its number in a slot, and another one in its class."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (1,))
+    action_space = gymnasium.spaces.Discrete(2)
+    __slots__ = ("mass",)
+    GRAVITY = 9.81
+
+    def __init__(self) -> None:
+        self.mass = 1.0
+
+
+def test_an_attribute_that_is_only_handed_on_is_refused_with_its_place() -> None:
+    with pytest.raises(ValueError, match=r"Remote has no mass of its own: .*its attribute simulator.*apply=lambda"):
+        metarl.from_gym(Remote, {"mass": (0.5, 2.0)}, max_episode_steps=5)
+    with pytest.raises(ValueError, match="weight of Remote is a property that cannot be set"):
+        metarl.from_gym(Remote, {"weight": (0.5, 2.0)}, max_episode_steps=5)
+
+
+@pytest.mark.parametrize(("make", "name"), [(Through, "mass"), (Slotted, "mass"), (Slotted, "GRAVITY")])
+def test_an_attribute_that_setting_reaches_is_taken(make: Any, name: str) -> None:
+    family = metarl.from_gym(make, {name: (0.5, 2.0)}, max_episode_steps=5)
+    env: Any = make()
+    set_attributes(env, {name: 1.75})
+    assert getattr(getattr(env, "simulator", env) if make is Through else env, name) == 1.75
+    assert family.horizon == 5

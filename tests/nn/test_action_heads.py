@@ -193,3 +193,28 @@ def test_a_hybrid_action_is_its_parts(device: str) -> None:
     torch.testing.assert_close(head.mode(ours), space.join(of_each("mode", each)))
     torch.testing.assert_close(head.encode(action), torch.cat(of_each("encode", chosen), -1))
     assert len(set(action[:, 0].tolist())) > 1  # drawn, not the same for all
+
+
+@pytest.mark.parametrize("kind", [GaussianHead, SquashedGaussianHead])
+def test_a_number_without_width_is_a_constant(
+    kind: type[GaussianHead] | type[SquashedGaussianHead], device: str
+) -> None:
+    """A locked joint between two that move: as if it were not there, and always where it is locked."""
+    low, high = np.array([-1, 0.25, -2], np.float32), np.array([1, 0.25, 2], np.float32)
+    head = kind(spaces.Box(low, high)).to(device)
+    without = kind(spaces.Box(low[[0, 2]], high[[0, 2]])).to(device)
+    output = torch.tensor([[0.3, 5.0, -0.1], [1.0, -7.0, 0.2]], device=device)
+    parameters, fewer = head(output), without(output[:, [0, 2]])
+    actions = head.sample(parameters, seeding.generator(0, device=device))
+    assert actions[:, 1].tolist() == head.mode(parameters)[:, 1].tolist() == [0.25, 0.25]
+    torch.testing.assert_close(head.log_prob(parameters, actions), without.log_prob(fewer, actions[:, [0, 2]]))
+    torch.testing.assert_close(head.entropy(parameters), without.entropy(fewer))
+    torch.testing.assert_close(
+        head.kl_divergence(parameters, parameters.flip(0)), without.kl_divergence(fewer, fewer.flip(0))
+    )
+    assert head.encode(actions)[:, 1].tolist() == [0, 0]
+    total = head.log_prob(parameters, actions).sum() + head.entropy(parameters).sum()
+    total.backward()  # type: ignore[no-untyped-call]
+    (log_std,) = head.parameters()
+    assert log_std.grad is not None
+    assert log_std.grad[1].item() == 0

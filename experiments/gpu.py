@@ -6,14 +6,13 @@
     python experiments/gpu.py --tiny --device cpu      a rehearsal: everything runs, the numbers say nothing
 
 Each part runs in a process of its own within a time limit, so one that hangs or fails costs only itself. What is
-measured is written at once, to gpu.json and as a table to gpu.md. This file, `gpu_process.py` and `gpu_table.py` need
-nothing but Python: they start before anything is installed.
+measured is written at once, to gpu.json and as a table to gpu.md. This file and what it imports need nothing but
+Python: they start before anything is installed.
 """
 
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # as a script, from a plain checkout in which nothing is installed
 
+from experiments.source import source  # noqa: E402
 from experiments.throughput.gpu_process import Ended, install, run  # noqa: E402
 from experiments.throughput.gpu_table import summary, table  # noqa: E402
 
@@ -115,19 +115,6 @@ def write(path: Path, text: str) -> None:
     new = path.with_name(f".{path.name}.new")
     new.write_text(text, encoding="utf-8")
     new.replace(path)
-
-
-def source(commit: str | None) -> dict[str, Any]:
-    """The commit that is measured, and whether the files differ from it; None where there is no git."""
-    said = [_git("rev-parse", "HEAD"), _git("status", "--porcelain")]
-    return {"commit": said[0] or commit, "dirty": None if said[1] is None else said[1] != ""}
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
+from experiments.source import source
 from experiments.timing import hardware
 from metarl.agents.gradient.maml import MAML
 from metarl.evaluation.evaluator import evaluate
@@ -73,13 +74,12 @@ def finished_run(name: str, config: RunConfig, kind: type[A], device: str) -> tu
 
     New, going on where it stopped, or trained before; SystemExit that says so if it is stopped.
     """
-    folder = RUNS / name
+    folder, distribution = RUNS / name, config.make_distribution(trust=True)
+    agent = kind(distribution, kind.Options(**config.options), seed=config.seed, device=device)
+    config = replace(config, teaching=asdict(agent.teaching))
     run = Run.resume(folder, config) if folder.exists() else Run.create(folder, config)
-    distribution = config.make_distribution(trust=True)
     if run.checkpoint.exists():
         agent = kind.load(run.checkpoint, device, distribution)
-    else:
-        agent = kind(distribution, kind.Options(**config.options), seed=config.seed, device=device)
     print(
         f"{folder.name}: {config.total_timesteps:,} steps on {agent.device}, {torch.get_num_threads()} threads",
         flush=True,
@@ -113,12 +113,27 @@ def standard_error(values: Numbers) -> Numbers:
     return np.asarray(values.std(0, ddof=1) / len(values) ** 0.5)
 
 
-def write_result(
-    name: str, row: dict[str, Any], device: torch.device, seconds: float, indent: int | None = None
+def write_result(name: str, row: dict[str, Any], agent: Agent, seconds: float, indent: int | None = None) -> None:
+    """Write the row into `experiments/results/NAME.json`, with all that is needed to repeat it.
+
+    That is who taught the agent, its options, the commit, the seconds of training and the hardware with versions.
+    """
+    write_row(name, row, asdict(agent.options), str(agent.teaching), agent.device, seconds, indent)
+
+
+def write_row(
+    name: str,
+    row: dict[str, Any],
+    options: dict[str, Any],
+    taught_by: str,
+    device: torch.device,
+    seconds: float,
+    indent: int | None = None,
 ) -> None:
-    """Write the row into `experiments/results/NAME.json`, with the seconds of training and the hardware."""
-    row = {**row, "seconds": round(seconds), "hardware": hardware(device)}
-    write_atomically(RESULTS / f"{name}.json", json.dumps(row, indent=indent) + "\n")
+    """As `write_result`, for what is no agent of metarl."""
+    facts = {"taught_by": taught_by, "options": options, **source(None)}
+    facts |= {"seconds": round(seconds), "hardware": hardware(device)}
+    write_atomically(RESULTS / f"{name}.json", json.dumps(row | facts, indent=indent) + "\n")
 
 
 def results(pattern: str) -> list[dict[str, Any]]:

@@ -89,7 +89,7 @@ def run_cell(name: str, experiment: Trials, seed: int) -> None:
         "error": float(standard_error(result.totals)),
         "per_phase": phases.round(4).tolist(),
     }
-    write_result(f"gradient-{name}-seed{seed}", row, agent.device, seconds, indent=1)
+    write_result(f"gradient-{name}-seed{seed}", row, agent, seconds, indent=1)
     print(f"{name}, seed {seed}: {with_error(row, '.2f')} ({cell.reference})")
 
 

@@ -6,8 +6,9 @@
 Agents learn from the same number of environment steps: RL² with a Transformer and with a GRU, its other options as they
 are but for the size of a batch, as large as PPO's; Stable-Baselines3's PPO in tasks that change at every episode and
 are not shown (domain randomisation); and the same PPO with the task in its observation (the oracle). Then each plays
-the same trials of unseen tasks twice, with its most likely actions and with drawn ones; the table shows what does
-better. A stopped run of RL² goes on when its command is repeated.
+the same trials of unseen tasks twice. One rule, fixed before the test, says which trial counts: RL² acts as it does by
+default (drawn continuous actions, most likely discrete ones), PPO takes its most likely actions. A second column of the
+table shows the other. A stopped run of RL² goes on when its command is repeated.
 """
 
 import time
@@ -26,12 +27,13 @@ from experiments.figures.gym_families import Method, gym_families_figure
 from experiments.reproduction import (
     DOCS,
     Experiment,
+    Numbers,
     finished_run,
     from_command_line,
     markdown,
     reproduce,
     results,
-    write_result,
+    write_row,
 )
 from metarl.agents.in_context.options import RL2Options
 from metarl.agents.in_context.rl2 import RL2
@@ -44,6 +46,7 @@ from metarl.sb3 import TaskVecEnv
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.policies import AdaptivePolicy
 from metarl.training.progress_bar import StepProgress
+from metarl.training.teaching import Teaching
 
 FIGURE = DOCS / "gym-families.png"
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -63,6 +66,12 @@ BATCH_STEPS = ENVIRONMENTS * PPO_OPTIONS["n_steps"]
 RL2_OPTIONS: dict[Method, RL2Options] = {
     "rl2": RL2Options(batch_steps=BATCH_STEPS),
     "rl2-gru": RL2Options(batch_steps=BATCH_STEPS, memory="gru"),
+}
+TAUGHT_BY: dict[Method, str] = {
+    "rl2": str(Teaching(privileged_critic=True)),
+    "rl2-gru": str(Teaching(privileged_critic=True)),
+    "randomised": str(Teaching()),
+    "oracle": "reward; the policy is told the task",
 }
 Play = Callable[[int, bool], AdaptivePolicy]  # how many tasks, and whether the most likely actions are taken
 
@@ -111,7 +120,6 @@ def run(name: str, method: Method, experiment: Families, seed: int) -> None:
             policy, family.split("test"), experiment.num_tasks, seed=1000 + seed, progress_bar=True
         )
         returns["most likely" if deterministic else "drawn"] = np.asarray(result.returns).round(3)
-    actions = max(returns, key=lambda which: float(returns[which].mean()))
     row = {
         "family": name,
         "method": method,
@@ -119,12 +127,20 @@ def run(name: str, method: Method, experiment: Families, seed: int) -> None:
         "steps": steps,
         "command": f"python -m experiments.reproductions.gym_families {name} --methods {method} --seeds {seed} "
         f"--steps {steps} --num-tasks {experiment.num_tasks}",
-        "actions": actions,
-        "returns": returns[actions].tolist(),
+        "actions": default_actions(family, method),
+        "returns": {which: values.tolist() for which, values in returns.items()},
         "means": {which: values.mean(0).round(3).tolist() for which, values in returns.items()},
     }
-    write_result(f"gym-{name}-{method}-seed{seed}", row, resolve_device(experiment.device), seconds)
+    options = asdict(RL2_OPTIONS[method]) if method in RL2_OPTIONS else PPO_OPTIONS
+    device = resolve_device(experiment.device)
+    write_row(f"gym-{name}-{method}-seed{seed}", row, options, TAUGHT_BY[method], device, seconds)
     print(f"{name}, {method}, seed {seed}: episodes {row['means']}", flush=True)
+
+
+def default_actions(family: TaskDistribution, method: Method) -> str:
+    """Which actions count in the test."""
+    drawn = method in RL2_OPTIONS and isinstance(family.action_space, spaces.Box)
+    return "drawn" if drawn else "most likely"
 
 
 def _rl2(folder: str, config: RunConfig, device: str) -> tuple[Play, float]:
@@ -177,26 +193,45 @@ def table() -> str:
 
     The gain is that of the last episode over domain randomisation in the same tasks from the same first states.
     """
-    header = ("family", "agent", "first episode", "last episode", "gain", "seeds", "steps", "minutes")
+    ends = ("first episode", "last episode", "with the other actions")
+    header = ("family", "agent", "taught by", *ends, "gain", "seeds", "steps", "minutes")
     lines = []
-    for name, methods in curves().items():
-        for method, episodes in methods.items():
-            rows = measured(name, method)
-            budget = (str(len(rows)), f"{rows[0]['steps']:,}", f"{np.mean([row['seconds'] for row in rows]) / 60:.0f}")
-            lines.append((name, method, _shown(episodes, 0), _shown(episodes, -1), gain(name, method), *budget))
+    for name in FAMILIES:
+        for method in METHODS:
+            if rows := measured(name, method):
+                minutes = np.mean([row["seconds"] for row in rows]) / 60
+                budget = (str(len(rows)), f"{rows[0]['steps']:,}", f"{minutes:.0f}")
+                shown = (*_ends(rows, rows[0]["actions"]), " to ".join(_ends(rows, _other(rows[0]["actions"]))))
+                lines.append((name, method, TAUGHT_BY[method], *shown, gain(name, method), *budget))
     return markdown(header, lines)
+
+
+def _other(actions: str) -> str:
+    return "drawn" if actions == "most likely" else "most likely"
+
+
+def _ends(rows: list[dict[str, Any]], actions: str) -> tuple[str, str]:
+    """The first and the last episode with these actions; without an interval where the file has the means alone."""
+    if all(actions in row["returns"] for row in rows):
+        interval = bootstrap_interval([np.array(row["returns"][actions]) for row in rows], np.random.default_rng(0))
+        return _shown(interval, 0), _shown(interval, -1)
+    means = np.mean([row["means"][actions] for row in rows], 0)
+    return f"{means[0]:.2f}", f"{means[-1]:.2f}"
 
 
 def gain(name: str, method: Method) -> str:
     """How much better the last episode is than domain randomisation's, over the seeds that both have."""
     others = {row["seed"]: row for row in measured(name, "randomised")}
     pairs = [(row, others[row["seed"]]) for row in measured(name, method) if row["seed"] in others]
-    for row, other in pairs:
-        if (row["steps"], len(row["returns"])) != (other["steps"], len(other["returns"])):
-            raise SystemExit(f"{row['command']!r} and {other['command']!r} differ in steps or tasks: run both alike")
-    better = [np.array(row["returns"]) - np.array(other["returns"]) for row, other in pairs]
-    if method == "randomised" or not better:
+    if method == "randomised" or not pairs:
         return ""
+    if not all(row["actions"] in row["returns"] for row, _ in pairs):
+        gained = [row["means"][row["actions"]][-1] - other["means"][other["actions"]][-1] for row, other in pairs]
+        return f"{np.mean(gained):.2f}"
+    for row, other in pairs:
+        if (row["steps"], len(_returns(row))) != (other["steps"], len(_returns(other))):
+            raise SystemExit(f"{row['command']!r} and {other['command']!r} differ in steps or tasks: run both alike")
+    better = [_returns(row) - _returns(other) for row, other in pairs]
     return _shown(bootstrap_interval(better, np.random.default_rng(0)), -1)
 
 
@@ -205,9 +240,15 @@ def curves() -> dict[str, dict[Method, Interval]]:
     found: dict[str, dict[Method, Interval]] = {}
     for name in FAMILIES:
         for method in METHODS:
-            if seeds := [np.array(row["returns"]) for row in measured(name, method)]:
+            seeds = [_returns(row) for row in measured(name, method) if row["actions"] in row["returns"]]
+            if seeds:
                 found.setdefault(name, {})[method] = bootstrap_interval(seeds, np.random.default_rng(0))
     return found
+
+
+def _returns(row: dict[str, Any]) -> Numbers:
+    """Returns `[tasks, episodes]` with the actions that count."""
+    return np.array(row["returns"][row["actions"]])
 
 
 def measured(name: str, method: Method) -> list[dict[str, Any]]:

@@ -101,7 +101,7 @@ def run_cell(name: str, experiment: Cheetahs, seed: int) -> None:
         "tasks": len(returns),
         "curve": curve(Run.open(RUNS / folder)),
     }
-    write_result(f"half-cheetah-{name}-seed{seed}", row, agent.device, seconds)
+    write_result(f"half-cheetah-{name}-seed{seed}", row, agent, seconds)
     print(f"{name}, seed {seed}: {row['mean']} after {seconds / 60:.0f} minutes")
 
 

@@ -72,7 +72,7 @@ def run_environment(name: str, experiment: Environments, seed: int) -> None:
         "drawn": measure(agent, ENVIRONMENTS[name], False, seed),
         "most likely": measure(agent, ENVIRONMENTS[name], True, seed),
     }
-    write_result(f"meta-world-{name}-seed{seed}", row, agent.device, seconds)
+    write_result(f"meta-world-{name}-seed{seed}", row, agent, seconds)
     rates = {actions: row[actions]["after_adaptation"] for actions in STYLES}
     print(f"{name}, seed {seed}, success after adaptation: {rates}", flush=True)
 

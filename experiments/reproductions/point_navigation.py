@@ -72,7 +72,7 @@ def run_method(name: str, experiment: Methods, seed: int) -> None:
         "mean": returns.mean(0).round(4).tolist(),
         "error": standard_error(returns).round(4).tolist(),
     }
-    write_result(f"point-navigation-{name}-seed{seed}", row, agent.device, seconds, indent=1)
+    write_result(f"point-navigation-{name}-seed{seed}", row, agent, seconds, indent=1)
     print(f"{name}, seed {seed}: after 0, 1, 2, 3 steps {row['mean']}")
 
 

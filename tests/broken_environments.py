@@ -76,6 +76,20 @@ class DrawsGlobally(Walk):
         return super().step(action + 0.1 * np.random.normal(size=1))  # noqa: NPY002 - the flaw
 
 
+class SeedsGlobally(Walk):
+    """In every step, so that the state after it is always the same."""
+
+    def step(self, action: Any) -> Any:
+        np.random.seed(0)  # noqa: NPY002 - the flaw
+        return super().step(action)
+
+
+class TakesOver(Walk):
+    def reset(self, **kwargs: Any) -> Any:
+        np.seterr(all="raise")
+        return super().reset(**kwargs)
+
+
 class Telling(Walk):
     def reset(self, **kwargs: Any) -> Reset:
         super().reset(**kwargs)
@@ -247,6 +261,8 @@ FLAWS = [
     Flaw(Stale, {}, "what a constructor derives follows the task", "push, computed from wind"),
     Flaw(Unseeded, {}, "same task and seed, same dynamics", "self.np_random"),
     Flaw(DrawsGlobally, {}, "the global random state is untouched", "self.np_random"),
+    Flaw(SeedsGlobally, {}, "the global random state is untouched", "self.np_random"),
+    Flaw(TakesOver, {}, "settings of the whole process are untouched", "numpy's error handling"),
     Flaw(DrawsGlobally, {}, "same task and seed, same dynamics", "self.np_random"),
     Flaw(Telling, {}, "the first observation does not leak the task", "depends on the task"),
     Flaw(LosesNumbers, {}, "every task can be played", r"observation \[nan\] at step 3"),

@@ -25,6 +25,8 @@ SLOW = {
     "agents/classical/test_catalogue.py::test_contract",
     "agents/classical/test_goal_search.py::test_search_gets_exactly_what_its_plan_says",
     "agents/classical/test_mdps.py::test_returns_are_those_measured_with_many_tasks",
+    "cli/test_entry.py::test_check_accuses_nobody_by_its_seed",
+    "cli/test_entry.py::test_check_is_not_silenced",
     "cli/test_entry.py::test_check_finds_a_family_whose_tasks_are_all_the_same",
     "cli/test_entry.py::test_compare_pools_the_seeds_of_a_setting",
     "cli/test_entry.py::test_evaluate_leaves_it_to_the_agent_how_to_act_unless_told",

@@ -51,7 +51,8 @@ ROOMS: dict[str, set[str]] = {  # room -> rooms it may import, beside its own fi
     "agents.in_context": GROUND | {"tasks", "trials", "functional", "nn", "training", "engines", "agents.outer_loop"},
     "agents": {"imports", "agents.classical", "agents.gradient", "agents.in_context", "agents.sb3"},  # a face
     "runs": GROUND | {"tasks", "trials", "evaluation", "training", "reports", "registry"},
-    "cli": GROUND | {"tasks", "trials", "evaluation", "training", "reports", "registry", "runs", "testing"},
+    "cli": GROUND
+    | {"tasks", "trials", "engines", "evaluation", "training", "reports", "registry", "contracts", "runs", "testing"},
     "metarl": GROUND | {"tasks", "trials", "engines", "evaluation", "training", "registry", "runs"},
     "__main__": {"cli"},
 }

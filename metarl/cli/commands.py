@@ -141,29 +141,42 @@ def compare(
 
 
 def check(
-    subject: tyro.conf.Positional[str], env_kwargs: tuple[str, ...] = (), skip: tuple[str, ...] = (), seed: int = 0
+    subject: tyro.conf.Positional[str],
+    env_kwargs: tuple[str, ...] = (),
+    skip: tuple[str, ...] = (),
+    seed: int = 0,
+    timeout: float = 300.0,
 ) -> int:
     """Is a task distribution sound? One line for each clause of the contract; exit code 1 if one is broken.
 
     It plays a few hundred steps in tasks of each split, and says what it found and what to do about it: tasks,
     parameters or actions without effect, observations that tell the task, seeds that are ignored, ends and values that
     are not what they should be, environments that share something or leave something behind, crashes in some tasks.
+    All of it happens in a process of its own, and whatever ends or stops that process is a finding.
 
     Args:
         subject: module:attribute of your own (the current folder is searched too), or a name from `metarl list`.
         env_kwargs: Options of the task distribution as name=value, such as: arms=5 pulls=10
         skip: Titles of clauses to leave out, in quotes, where a finding is what you mean.
         seed: Seed of the tasks and actions that are tried.
+        timeout: Seconds that a clause may take; one that takes longer is broken, and the last that is asked.
     """
-    from metarl.testing import distribution_findings
+    from metarl.cli.examination import Examined
 
     search_here(subject)
-    distribution = registry.make(subject, **parse_options(env_kwargs))
-    print(f"checking {distribution.name}")
-    findings = distribution_findings(distribution, seed=seed, skip=skip)
-    print("\n".join(map(str, findings)))
-    broken = sum(not finding.ok for finding in findings)
-    print(f"{broken} of {len(findings)} clauses broken" if broken else f"all {len(findings)} clauses hold")
+    if not timeout > 0:
+        raise ValueError(f"--timeout must be positive, got {timeout}")
+    examined = Examined(subject, parse_options(env_kwargs), seed, skip, timeout)
+    try:
+        print(f"checking {examined.name}", flush=True)
+        findings = []
+        for finding in examined.findings():
+            print(finding, flush=True)
+            findings.append(finding)
+    finally:
+        examined.close()
+    broken, count = sum(not finding.ok for finding in findings), len(findings)
+    print(f"{broken} of {count} clauses broken" if broken else f"all {count} clauses hold")
     return int(broken > 0)
 
 

@@ -77,9 +77,8 @@ def _never_exiting(command: Callable[..., int]) -> Callable[..., int]:
 
 def _line(error: BaseException) -> str:
     """The error in one line; of other people's code without the traceback, which METARL_TRACEBACK shows."""
-    foreign = isinstance(error, ForeignError)
-    text = str(error).partition("\n\n")[0] if foreign else str(error)
-    hint = " (METARL_TRACEBACK=1 shows the traceback)" if foreign else ""
+    text = str(error).partition("\n\n")[0]  # a worker's traceback follows
+    hint = " (METARL_TRACEBACK=1 shows the traceback)" if isinstance(error, ForeignError) else ""
     return (" ".join(text.split()) or type(error).__name__) + hint
 
 

@@ -31,5 +31,5 @@ CLAUSES = (
 def _seeded_env(probe: Probe) -> "gymnasium.Env[Any, Any]":
     """The checkers sample actions from the environment's own space."""
     env = probe.distribution.env()
-    env.action_space.seed(probe.seed)
+    env.action_space.seed(probe.env_seed)
     return env

@@ -21,9 +21,9 @@ FEW = 16  # steps for which they are
 def speaks_gymnasium(probe: Probe) -> str:
     """The step is asked of the environment itself: wrappers around it would fail in words of their own."""
     env: Any = probe.distribution.env(probe.tasks(1, "single"))
-    reset_result(env.reset(seed=probe.seed))
+    reset_result(env.reset(seed=probe.env_seed))
     raw = env.unwrapped
-    raw.action_space.seed(probe.seed)
+    raw.action_space.seed(probe.env_seed)
     step_result(raw.step(raw.action_space.sample()))
     env.close()
     return ""
@@ -36,7 +36,7 @@ def every_task_can_be_played(probe: Probe) -> str:
         env = probe.distribution.vector_env(MANY, probe.device)
         try:
             env.set_tasks(tasks.to(probe.device))
-            env.reset(seed=probe.seed)
+            env.reset(seed=probe.env_seed)
             for action in explore(probe.distribution.action_space, FEW, MANY, probe.generator("many")):
                 _check_finite(env.step(action.to(probe.device)), tasks)
         finally:
@@ -64,7 +64,7 @@ def vectors_speak_gymnasium(probe: Probe) -> str:
         single, batch = getattr(env, f"single_{role}_space"), getattr(env, f"{role}_space")
         check(batch == batch_space(single, 3), f"{role}_space must be a batch of three {single}, got {batch}")
     env.set_tasks(probe.tasks(3, "vector").to(probe.device))
-    observation, info = reset_result(env.reset(seed=probe.seed))
+    observation, info = reset_result(env.reset(seed=probe.env_seed))
     action = explore(probe.distribution.action_space, 1, 3, probe.generator("vector"))[0].to(probe.device)
     stepped, *ends, info = env.step(action)
     for name, values in (("observation", observation), ("observation", stepped), ("final_obs", info["final_obs"])):
@@ -150,7 +150,7 @@ def returned_values_stay(probe: Probe) -> str:
     env = probe.distribution.vector_env(SLOTS, probe.device)
     env.set_tasks(probe.pair.one.repeat(SLOTS).to(probe.device))
     kept: list[tuple[Tensor, Tensor]] = []
-    first, _ = env.reset(seed=probe.seed)
+    first, _ = env.reset(seed=probe.env_seed)
     for action in explore(probe.distribution.action_space, FEW, SLOTS, probe.generator("kept")):
         observation, reward, terminated, truncated, info = env.step(action.to(probe.device))
         values = (first, observation, reward, terminated, truncated, info["final_obs"])

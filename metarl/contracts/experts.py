@@ -11,7 +11,7 @@ from torch import Tensor
 from metarl.contracts import policies as policy_contract
 from metarl.contracts.clauses import Clause, check, examine
 from metarl.contracts.policies import PolicyProbe
-from metarl.contracts.probe import Probe, explore
+from metarl.contracts.probe import LONGEST_EPISODE, Probe, explore
 from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy, Transition
 
 TASKS = 64  # in which the expert and random actions are compared
@@ -105,9 +105,9 @@ def _episode(policy: AdaptivePolicy, probe: Probe) -> Iterator[Step]:
     if isinstance(policy, PrivilegedPolicy):
         policy.set_tasks(env.tasks)
     policy.begin()
-    observation, running = env.reset(seed=probe.seed)[0].clone(), torch.ones(TASKS, device=env.device)
+    observation, running = env.reset(seed=probe.env_seed)[0].clone(), torch.ones(TASKS, device=env.device)
     try:
-        for _ in range(probe.distribution.horizon):
+        for _ in range(min(probe.distribution.horizon, LONGEST_EPISODE)):
             values = policy.values(observation) if isinstance(policy, PrivilegedPolicy) else None
             action = policy.act(observation)
             following, reward, terminated, truncated, info = env.step(action)

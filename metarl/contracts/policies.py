@@ -12,8 +12,8 @@ from gymnasium import spaces
 from torch import Tensor
 
 from metarl import seeding
-from metarl.contracts.clauses import Clause, check, untouched_by
-from metarl.contracts.probe import explore
+from metarl.contracts.clauses import SETTINGS_KEPT, Clause, check, untouched_by
+from metarl.contracts.probe import env_seed, explore
 from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy, Transition
@@ -67,7 +67,8 @@ class PolicyProbe:
             begun = starts(step).to(self.device)
             if begun.any():
                 env.set_tasks(self.distribution.sample(SLOTS, generator), begun)
-                observation = env.reset(seed=None if step else self.seed, options={"reset_mask": begun})[0].clone()
+                seed = None if step else env_seed(self.seed)
+                observation = env.reset(seed=seed, options={"reset_mask": begun})[0].clone()
             following, reward, terminated, truncated, info = env.step(action)
             ends = (reward.clone(), terminated.clone(), truncated.clone(), info["final_obs"].clone())
             moments.append(StreamStep(step, begun, env.tasks, Transition(observation, action, *ends)))
@@ -222,7 +223,8 @@ CLAUSES = (
     Clause("begin(mask) spares the other slots", begin_spares_the_others),
     Clause("begin() forgets all slots", begin_means_all),
     Clause("a batch of one works", a_batch_of_one_works),
-    Clause("the global random state is untouched", randomness_is_its_own),
+    Clause("the global random state is untouched", randomness_is_its_own, about="random"),
+    SETTINGS_KEPT,
     Clause("save and load keep the policy", saving_keeps_the_policy),
 )
 

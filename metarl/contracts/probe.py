@@ -16,6 +16,7 @@ from metarl.tasks.distribution import TaskDistribution
 SLOTS = 8
 ROUNDS = 16  # how often a pair of tasks that differ is looked for: sparse rewards hide most of them
 LONGEST = 128  # steps between two resets of a recording
+LONGEST_EPISODE = 10_000  # steps for which it is seen whether an episode ends
 
 
 class Recording(NamedTuple):
@@ -104,6 +105,10 @@ class Probe:
         return distribution.sample(count, self.generator("tasks", *names))
 
     @property
+    def env_seed(self) -> int:
+        return env_seed(self.seed)
+
+    @property
     def steps(self) -> int:
         return min(max(32, self.distribution.horizon + 2), LONGEST)
 
@@ -113,9 +118,9 @@ class Probe:
         try:
             if before is not None:
                 env.set_tasks(before.to(self.device))
-                _phase(env, self.seed, actions)
+                _phase(env, self.env_seed, actions)
             env.set_tasks(tasks.to(self.device))
-            phases = [_phase(env, self.seed, actions), _phase(env, None, actions)]
+            phases = [_phase(env, self.env_seed, actions), _phase(env, None, actions)]
         finally:
             env.close()
         return Recording(*(torch.stack(parts).cpu() for parts in zip(*phases, strict=True)))
@@ -134,9 +139,14 @@ class Probe:
 
     @functools.cached_property
     def long(self) -> Recording:
-        """Two slots for longer than the horizon."""
-        steps, tasks = self.distribution.horizon + 1, self.pair.one.repeat(2)
+        """Two slots for longer than the horizon, if that is not very long."""
+        steps, tasks = min(self.distribution.horizon + 1, LONGEST_EPISODE), self.pair.one.repeat(2)
         return self.record(tasks, explore(self.distribution.action_space, steps, 2, self.generator("long")))
+
+
+def env_seed(seed: int) -> int:
+    """What `reset(seed=...)` of an environment is given: any seed of a check as one that every environment takes."""
+    return seed % 2**31
 
 
 def explore(space: spaces.Space[Any], steps: int, slots: int, generator: torch.Generator) -> Tensor:

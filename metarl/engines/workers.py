@@ -32,15 +32,15 @@ class Worker:
     means that the object was built. A ValueError in the worker is raised here as ValueError, any other error or an
     exit() as ForeignError, both with the worker's traceback. WorkerLost is raised if the process died or took longer
     than `timeout` seconds for a call (None: no limit); the process is then ended. It ends with its parent, too.
-    Processes are spawned, because threads do not survive a fork.
+    Processes are spawned, because threads do not survive a fork. Only one that is no daemon may have workers itself.
     """
 
-    def __init__(self, build: Callable[[], Any], label: str, timeout: float | None = None) -> None:
+    def __init__(self, build: Callable[[], Any], label: str, timeout: float | None = None, daemon: bool = True) -> None:
         self._timeout = timeout
         self._dismissed: float | None = None
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True, name=label)
+        self._process = context.Process(target=_serve, args=(theirs,), daemon=daemon, name=label)
         self._process.start()
         theirs.close()  # so that the end of the process closes the pipe
         self.rebuild(build, label)

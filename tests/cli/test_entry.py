@@ -165,6 +165,39 @@ def test_check_finds_a_family_whose_tasks_are_all_the_same(tmp_path: Path, capsy
     assert "two tasks differ" in broken[0]
 
 
+HOSTILE = """
+import os
+import metarl
+from broken_environments import Walk, family
+
+class Leaving(Walk):
+    def reset(self, **options):
+        print("all 29 clauses hold", flush=True)
+        return super().reset(**options)
+
+    def step(self, action):
+        os._exit(0)
+
+leaving = family(Leaving)
+"""
+
+
+def test_check_is_not_silenced(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its process may end without a word and with exit code 0: that is a finding."""
+    (tmp_path / "hostile_family.py").write_text(HOSTILE)
+    assert call("check", "hostile_family:leaving", "--seed", "-1") == 1
+    *_, finding, last = capfd.readouterr().out.splitlines()
+    assert finding.startswith("BROKEN  reset and step return what gymnasium asks for: the process that examines ")
+    assert "exit code 0" in finding
+    assert last == "1 of 5 clauses broken"
+
+
+def test_check_accuses_nobody_by_its_seed(capfd: pytest.CaptureFixture[str]) -> None:
+    assert call("check", "bernoulli-bandit", "--seed", "-1", "--timeout", "50") == 0
+    assert call("check", "bernoulli-bandit", "--timeout", "0") == 2
+    assert "--timeout must be positive" in capfd.readouterr().err
+
+
 MISTAKES = {
     "unknown agent": (["train", "rl3", *BANDIT], "did you mean 'rl2'"),
     "unknown distribution": (["train", "rl2", "--distribution", "grid"], "Known: bernoulli-bandit"),

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
 import tyro
 
 from experiments.figures.adaptation_curves import adaptation_curves_figure
@@ -26,7 +25,7 @@ from metarl.agents.in_context.options import RL2Options
 from metarl.agents.sb3.fine_tuning import FineTuningOptions
 from metarl.evaluation.evaluator import evaluate
 from metarl.evaluation.results import Evaluation
-from metarl.evaluation.statistics import bootstrap_interval
+from metarl.evaluation.statistics import mean_interval
 from metarl.imports import import_attribute
 from metarl.registry import agents, make
 from metarl.reports.style import save_figure
@@ -156,7 +155,7 @@ def curve(result: Evaluation, block: int) -> dict[str, Any]:
     if result.num_episodes % block:
         raise ValueError(f"{result.num_episodes} episodes are no whole number of blocks of {block}")
     returns = result.returns.reshape(result.num_tasks, -1, block).mean(2)
-    interval = bootstrap_interval([returns], np.random.default_rng(0))
+    interval = mean_interval([returns])
     return {
         "episodes_in_block": block,
         "steps": result.ended.mean(0)[block - 1 :: block].round(1).tolist(),

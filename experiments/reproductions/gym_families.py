@@ -39,7 +39,7 @@ from metarl.agents.in_context.options import RL2Options
 from metarl.agents.in_context.rl2 import RL2
 from metarl.agents.sb3.model_policy import ModelPolicy, TaskModelPolicy
 from metarl.devices import resolve_device
-from metarl.evaluation.statistics import Interval, bootstrap_interval
+from metarl.evaluation.statistics import Interval, mean_interval
 from metarl.reports.style import save_figure
 from metarl.runs.folder import RunConfig
 from metarl.sb3 import TaskVecEnv
@@ -213,7 +213,7 @@ def _other(actions: str) -> str:
 def _ends(rows: list[dict[str, Any]], actions: str) -> tuple[str, str]:
     """The first and the last episode with these actions; without an interval where the file has the means alone."""
     if all(actions in row["returns"] for row in rows):
-        interval = bootstrap_interval([np.array(row["returns"][actions]) for row in rows], np.random.default_rng(0))
+        interval = mean_interval([np.array(row["returns"][actions]) for row in rows])
         return _shown(interval, 0), _shown(interval, -1)
     means = np.mean([row["means"][actions] for row in rows], 0)
     return f"{means[0]:.2f}", f"{means[-1]:.2f}"
@@ -232,7 +232,7 @@ def gain(name: str, method: Method) -> str:
         if (row["steps"], len(_returns(row))) != (other["steps"], len(_returns(other))):
             raise SystemExit(f"{row['command']!r} and {other['command']!r} differ in steps or tasks: run both alike")
     better = [_returns(row) - _returns(other) for row, other in pairs]
-    return _shown(bootstrap_interval(better, np.random.default_rng(0)), -1)
+    return _shown(mean_interval(better), -1)
 
 
 def curves() -> dict[str, dict[Method, Interval]]:
@@ -242,7 +242,7 @@ def curves() -> dict[str, dict[Method, Interval]]:
         for method in METHODS:
             seeds = [_returns(row) for row in measured(name, method) if row["actions"] in row["returns"]]
             if seeds:
-                found.setdefault(name, {})[method] = bootstrap_interval(seeds, np.random.default_rng(0))
+                found.setdefault(name, {})[method] = mean_interval(seeds)
     return found
 
 

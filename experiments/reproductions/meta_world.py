@@ -31,7 +31,7 @@ from experiments.reproduction import (
 from metarl.agents.in_context.options import RL2Options
 from metarl.agents.in_context.rl2 import RL2
 from metarl.envs.meta_world import ADAPTATION, ml1, success_rates
-from metarl.evaluation.statistics import Interval, bootstrap_interval
+from metarl.evaluation.statistics import Interval, mean_interval
 from metarl.reports.style import save_figure
 from metarl.runs.folder import RunConfig
 
@@ -109,7 +109,7 @@ def curves() -> dict[str, dict[str, Interval]]:
         runs.setdefault(row["environment"], []).append(row)
 
     def success(rows: list[dict[str, Any]], actions: str) -> Interval:
-        return bootstrap_interval([np.array(row[actions]["success"]) for row in rows], np.random.default_rng(0))
+        return mean_interval([np.array(row[actions]["success"]) for row in rows])
 
     return {name: {actions: success(rows, actions) for actions in STYLES} for name, rows in runs.items()}
 

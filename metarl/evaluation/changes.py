@@ -7,7 +7,7 @@ import numpy as np
 
 from metarl.engines.changing_tasks import ChangingTasks
 from metarl.evaluation.results import Evaluation
-from metarl.evaluation.statistics import Interval, bootstrap_interval
+from metarl.evaluation.statistics import Array, Interval, mean_interval
 
 
 @final
@@ -17,9 +17,7 @@ class Change:
 
     episode: int  # the first in the next task, counted from 1
     lost: Interval  # return of the first episode after the change minus the last one before it
-    noticed: (
-        int | None
-    )  # episodes until the mean return has regained nine tenths of its later rise; None: no fall or rise
+    noticed: Interval | None  # episodes until most of the loss was made up, see `_noticed`; None: no loss is sure
     kept: Interval | None  # where a task returns: its first episode now minus its very first
 
 
@@ -48,21 +46,39 @@ def measure_changes(evaluation: Evaluation, distribution: ChangingTasks) -> list
             Change(
                 start + 1,
                 _mean(returns[:, start] - returns[:, start - 1]),
-                _noticed(returns[:, start - 1 : end].mean(0)),
+                _noticed(returns[:, start - 1 : end]),
                 _mean(returns[:, start] - returns[:, first]) if first < start else None,
             )
         )
     return found
 
 
-def _noticed(curve: np.ndarray) -> int | None:
-    """Episodes after the change, which follows `curve[0]`, until 0.9 of the way from `curve[1]` to the best."""
-    low, high = curve[1], curve[1:].max()
-    if low >= curve[0] or high <= low:
+def _noticed(returns: Array) -> Interval | None:
+    """Episodes from a change until nine tenths of what is later made up are made up, with a bootstrap interval.
+
+    `returns` [N, 1 + K] are those of N tasks in the episode before the change and in the K after it. What is made up is
+    the rise from the first episode after the change to the level, the mean of the last third. The answer is the first
+    episode whose mean is not clearly below nine tenths of the way, by two standard errors. None where the interval of
+    what was lost, or that of the rise, holds zero.
+    """
+    after, last = returns[:, 1:], -(-(returns.shape[1] - 1) // 3)
+    lost = _mean(after[:, 0] - returns[:, 0])
+    rise = _mean(after[:, -last:].mean(1) - after[:, 0])
+    if not lost.high < 0 or not rise.low > 0:
         return None
-    return int(np.flatnonzero(curve[1:] >= low + 0.9 * (high - low))[0])
+    generator = np.random.default_rng(0)  # fixed, so that a result always has the same interval
+    drawn = generator.integers(len(after), size=(200, len(after)))
+    low, high = np.quantile([_made_up(after[index], last) for index in drawn], [0.025, 0.975])
+    return Interval(np.asarray(_made_up(after, last)), np.asarray(low), np.asarray(high))
 
 
-def _mean(scores: np.ndarray) -> Interval:
-    """The mean over tasks with its interval. The generator is fixed, so that a result always has the same interval."""
-    return bootstrap_interval([scores], np.random.default_rng(0))
+def _made_up(after: Array, last: int) -> int:
+    """The first episode `[N, K]` not clearly below nine tenths of the way to the mean of the `last` ones."""
+    level = after[:, -last:].mean(1)
+    behind = after - (after[:, :1] + 0.9 * (level[:, None] - after[:, :1]))  # [N, K]
+    error = behind.std(0, ddof=1) / np.sqrt(len(after))
+    return int(np.flatnonzero(behind.mean(0) + 2 * error >= 0)[0])
+
+
+def _mean(scores: Array) -> Interval:
+    return mean_interval([scores])

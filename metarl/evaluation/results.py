@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metarl.evaluation.formatting import aligned, number, shown_episodes
-from metarl.evaluation.statistics import Interval, bootstrap_interval
+from metarl.evaluation.statistics import Interval, mean_interval, success_interval
 from metarl.files import write_atomically
 from metarl.tasks.distribution import OptimalReturn
 
@@ -98,12 +98,12 @@ class Evaluation:
         return None if self.optimal is None else self.optimal.total - float(self.totals.mean())
 
     def curve(self, confidence: float = 0.95) -> Interval:
-        """Mean return of each episode `[K]` with its bootstrap interval over tasks: the adaptation curve."""
+        """Mean return of each episode `[K]` with its interval over tasks: the adaptation curve."""
         return _interval(self.returns, confidence)
 
     def success_curve(self, confidence: float = 0.95) -> Interval | None:
-        """Share of tasks `[K]` solved in each episode, with its interval."""
-        return None if self.success is None else _interval(self.success, confidence)
+        """Share of tasks `[K]` solved in each episode, with Wilson's interval."""
+        return None if self.success is None else success_interval(self.success, confidence)
 
     def measure_curve(self, name: str, confidence: float = 0.95) -> Interval:
         """Mean of a measure in each episode `[K]`, with its interval, over the tasks that tell it in all episodes.
@@ -131,11 +131,11 @@ class Evaluation:
         return np.asarray(self.success[:, adaptation_episodes:].mean(1))
 
     def total(self, confidence: float = 0.95) -> Interval:
-        """Mean return of a trial with its bootstrap interval over tasks."""
+        """Mean return of a trial with its interval over tasks."""
         return _interval(self.totals, confidence)
 
     def gap(self, confidence: float = 0.95) -> Interval:
-        """Mean of `gains` with its bootstrap interval over tasks."""
+        """Mean of `gains` with its interval over tasks."""
         return _interval(self.gains, confidence)
 
     def regret_curve(self) -> NDArray[np.float64] | None:
@@ -193,8 +193,8 @@ def _without_nan(values: NDArray[np.float64]) -> list[list[float | None]]:
 
 
 def _interval(scores: NDArray[Any], confidence: float) -> Interval:
-    """The mean over tasks with its interval. The generator is fixed, so that a result always has the same interval."""
-    return bootstrap_interval([scores], np.random.default_rng(0), confidence=confidence)
+    """The mean over tasks with its interval."""
+    return mean_interval([scores], confidence=confidence)
 
 
 def _optimal(fields: dict[str, Any] | None) -> OptimalReturn | None:

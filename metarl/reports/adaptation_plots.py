@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from metarl.evaluation.formatting import number
 from metarl.evaluation.results import Evaluation, check_comparable
-from metarl.evaluation.statistics import Array, Interval, bootstrap_interval
+from metarl.evaluation.statistics import Array, Interval, mean_interval
 from metarl.reports.style import INK, MUTED, SERIES, label_ends, new_figure, styled
 from metarl.tasks.distribution import OptimalReturn
 
@@ -77,11 +77,10 @@ def comparison_figure(
     return figure
 
 
-def block_curve(strata: Sequence[Array], resample_strata: bool = False) -> Interval:
-    """Mean return per episode, or per block of episodes in long trials, of runs `[N, K]`, with a bootstrap interval."""
-    block = _block_size(strata[0].shape[1])
-    blocks = [_blocks(returns.T, block).T for returns in strata]
-    return bootstrap_interval(blocks, np.random.default_rng(0), resample_strata=resample_strata)
+def block_curve(runs: Sequence[Array], shared_tasks: bool = False) -> Interval:
+    """Mean return per episode, or per block of episodes in long trials, of runs `[N, K]`, with its interval."""
+    block = _block_size(runs[0].shape[1])
+    return mean_interval([_blocks(returns.T, block).T for returns in runs], shared_tasks=shared_tasks)
 
 
 @styled

@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 from metarl.evaluation.formatting import aligned, number
 from metarl.evaluation.results import Evaluation, check_comparable, describe_trials
 from metarl.evaluation.statistics import (
+    TOO_FEW_RUNS,
     Interval,
-    bootstrap_interval,
+    difference_interval,
     improvement_interval,
-    resampled_iqm,
-    resampled_mean,
+    iqm_interval,
+    mean_interval,
 )
 from metarl.reports.adaptation_plots import block_curve, comparison_figure
 from metarl.reports.style import save_figure
@@ -35,6 +36,7 @@ class Row:
     total: Interval  # mean return of a trial
     iqm: Interval  # interquartile mean of the return of a trial
     privileged: bool  # knows the task
+    difference: Interval | None  # mean return of a trial minus that of the first agent
     improvement: Interval | None  # probability that a trial of this agent returns more than one of the first agent
 
 
@@ -47,6 +49,7 @@ class Comparison:
     num_episodes: int
     rows: Mapping[str, Row]
     optimal: OptimalReturn | None
+    shared_tasks: bool  # all runs of all agents met the same tasks
 
     def table(self) -> str:
         """Aligned plain text; intervals in brackets."""
@@ -55,20 +58,29 @@ class Comparison:
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows of the table."""
         first = next(iter(self.rows))
-        header = ["agent", "runs", "first ep", "last ep", "trial, mean", "trial, IQM", f"P(> {first})"]
+        rivals = [] if len(self.rows) == 1 else [f"minus {first}", f"P(> {first})"]
+        header = ["agent", "runs", "first ep", "last ep", "trial, mean", "trial, IQM", *rivals]
         header += [] if self.optimal is None else ["regret"]
-        body = [[name, *_cells(row, self.optimal)] for name, row in self.rows.items()]
+        body = [[name, *_cells(row, self.optimal, rivals)] for name, row in self.rows.items()]
         if self.optimal is not None:
             limits = self.optimal.per_episode
             ends = ["", ""] if limits is None else [number(limits[0]), number(limits[-1])]
             label = f"optimum ({self.optimal.kind})"
-            body.append([label, "", *ends, number(self.optimal.total, self.optimal.error), "", "", number(0.0)])
+            body.append([label, "", *ends, number(self.optimal.total, self.optimal.error), "", *[""] * len(rivals)])
+            body[-1].append(number(0.0))
         return header, body
 
     def note(self) -> str:
         """What the intervals mean."""
-        seeds = "tasks and runs" if any(row.runs > 1 for row in self.rows.values()) else "tasks"
-        return f"[...] 95 % stratified bootstrap intervals over {seeds}; IQM: mean of the middle half of the trials."
+        runs = [row.runs for row in self.rows.values()]
+        seeds = "tasks and runs" if max(runs) > 1 else "tasks"
+        text = f"[...] 95 % intervals (Student's t) over {seeds}; IQM: mean of the middle half of the trials."
+        if len(runs) > 1:
+            paired = "All played the same tasks" if self.shared_tasks else "They played different tasks"
+            text += f"\n{paired}, so trials are {'' if self.shared_tasks else 'not '}compared task by task."
+        if any(1 < count < TOO_FEW_RUNS for count in runs):
+            text += "\nTwo runs are too few: where runs differ much, such intervals hold the truth in 88 %, not 95 %."
+        return text
 
     def figure(self) -> Figure:
         """Adaptation curves, and the mean and interquartile mean of whole trials, with intervals."""
@@ -84,7 +96,8 @@ class Comparison:
 def compare(evaluations: Mapping[str, Sequence[Evaluation]] | Sequence[Evaluation]) -> Comparison:
     """Compare agents, each with one evaluation per run (training seed); a plain sequence is grouped by policy name.
 
-    Tasks are resampled within each run, and runs as well where an agent has several.
+    Intervals are over tasks, and over runs as well where an agent has several. Evaluations with one seed and number of
+    tasks met the same tasks, and are compared task by task.
     ValueError if the evaluations are not of the same distribution, split and number of episodes.
 
     >>> compare([])
@@ -97,9 +110,10 @@ def compare(evaluations: Mapping[str, Sequence[Evaluation]] | Sequence[Evaluatio
     if empty := [name for name, runs in groups.items() if not runs]:
         raise ValueError(f"no evaluations of {', '.join(empty)}")
     reference = next(iter(groups.values()))
-    rows = {name: _row(runs, None if runs is reference else reference) for name, runs in groups.items()}
+    shared = _share_tasks(everything)
+    rows = {name: _row(runs, None if runs is reference else reference, shared) for name, runs in groups.items()}
     optimal = next((evaluation.optimal for evaluation in everything if evaluation.optimal is not None), None)
-    return Comparison(describe_trials(everything[0]), everything[0].num_episodes, rows, optimal)
+    return Comparison(describe_trials(everything[0]), everything[0].num_episodes, rows, optimal, shared)
 
 
 def grouped(evaluations: Sequence[Evaluation]) -> dict[str, list[Evaluation]]:
@@ -110,35 +124,40 @@ def grouped(evaluations: Sequence[Evaluation]) -> dict[str, list[Evaluation]]:
     return groups
 
 
-def _row(runs: Sequence[Evaluation], reference: Sequence[Evaluation] | None) -> Row:
-    nested = len(runs) > 1
-    totals = [run.totals for run in runs]
-    means = np.concatenate([run.returns for run in runs]).mean(0)
-    improvement = None
+def _share_tasks(evaluations: Sequence[Evaluation]) -> bool:
+    """Whether all of them met the same tasks."""
+    return len({(evaluation.seed, len(evaluation.returns)) for evaluation in evaluations}) == 1
+
+
+def _row(runs: Sequence[Evaluation], reference: Sequence[Evaluation] | None, all_shared: bool) -> Row:
+    own = _share_tasks(runs)
+    totals, returns = [run.totals for run in runs], [run.returns for run in runs]
+    means = np.concatenate(returns).mean(0)
+    difference = improvement = None
     if reference is not None:
         theirs = [run.totals for run in reference]
-        several = nested or len(theirs) > 1
-        improvement = improvement_interval(totals, theirs, _stream(), resample_strata=several)
-    mean, iqm = (
-        bootstrap_interval(totals, _stream(), statistic, resample_strata=nested)
-        for statistic in (resampled_mean, resampled_iqm)
-    )
+        difference = difference_interval(totals, theirs, shared_tasks=all_shared)
+        improvement = improvement_interval(totals, theirs, shared_tasks=all_shared)
     return Row(
         runs=len(runs),
         tasks=sum(map(len, totals)),
         first=float(means[0]),
         last=float(means[-1]),
-        curve=block_curve([run.returns for run in runs], resample_strata=nested),
-        total=mean,
-        iqm=iqm,
+        curve=block_curve(returns, own),
+        total=mean_interval(totals, shared_tasks=own),
+        iqm=iqm_interval(totals, shared_tasks=own),
         privileged=runs[0].privileged,
+        difference=difference,
         improvement=improvement,
     )
 
 
-def _cells(row: Row, optimal: OptimalReturn | None) -> list[str]:
-    improvement = "" if row.improvement is None else "{:.2f} [{:.2f}, {:.2f}]".format(*row.improvement)
-    cells = [str(row.runs), number(row.first), number(row.last), _cell(row.total), _cell(row.iqm), improvement]
+def _cells(row: Row, optimal: OptimalReturn | None, rivals: Sequence[str]) -> list[str]:
+    cells = [str(row.runs), number(row.first), number(row.last), _cell(row.total), _cell(row.iqm)]
+    if row.difference is not None and row.improvement is not None:
+        cells += [_cell(row.difference), "{:.2f} [{:.2f}, {:.2f}]".format(*row.improvement)]
+    else:
+        cells += [""] * len(rivals)
     if optimal is not None:
         cells.append("" if row.privileged else number(optimal.total - float(row.total.value)))
     return cells
@@ -147,8 +166,3 @@ def _cells(row: Row, optimal: OptimalReturn | None) -> list[str]:
 def _cell(interval: Interval) -> str:
     value, low, high = (number(float(bound)) for bound in interval)
     return f"{value} [{low}, {high}]"
-
-
-def _stream() -> np.random.Generator:
-    """Fixed, so that the same runs always show the same intervals."""
-    return np.random.default_rng(0)

@@ -9,6 +9,7 @@ import numpy as np
 
 from metarl.evaluation.formatting import number, shown_episodes
 from metarl.evaluation.results import Evaluation, adaptation_rows, describe, measure_rows
+from metarl.evaluation.statistics import success_interval
 from metarl.files import write_atomically
 from metarl.reports.adaptation_plots import (
     adaptation_figure,
@@ -95,7 +96,8 @@ def _headlines(agent: Evaluation) -> list[tuple[str, str]]:
         if agent.optimal.total > 0:
             facts.append(("share of the optimum", f"{agent.totals.mean() / agent.optimal.total:.1%}"))
     if agent.success is not None:
-        facts.append(("solved in the last episode", f"{agent.success[:, -1].mean():.1%}"))
+        share, low, high = (float(part) for part in success_interval(agent.success[:, -1]))
+        facts.append(("solved in the last episode", f"{share:.1%} [{low:.0%}, {high:.0%}]"))
     if agent.success_at_end is not None:
         facts.append(("solved at its end", f"{agent.success_at_end[:, -1].mean():.1%}"))
     return facts
@@ -112,7 +114,7 @@ def _adaptation(evaluations: Sequence[Evaluation]) -> str:
     told = told_the_task(evaluations)
     parts = []
     if evaluations[0].num_episodes > 1:
-        caption = "Mean return of each episode of a trial; bands are 95 % bootstrap intervals over tasks."
+        caption = "Mean return of each episode of a trial; bands are 95 % intervals over tasks."
         caption += " Grey and dotted: policies that were told the task." if told else ""
         parts.append(_figure(svg(adaptation_figure(evaluations)), caption))
     if evaluations[0].steps.max() > 1:

@@ -3,15 +3,15 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 
 from metarl.engines.gym_attributes import require_attributes
 from metarl.foreign import described
 from metarl.spaces import plain_space
+from metarl.tasks.prior_tasks import EnvSpec
 
 Make = str | Callable[..., "gymnasium.Env[Any, Any]"]
 
@@ -41,15 +41,6 @@ def _knows_slots(make: Callable[..., Any]) -> bool:
         return "slot" in inspect.signature(make).parameters
     except (TypeError, ValueError):  # not written in Python
         return False
-
-
-class EnvSpec(NamedTuple):
-    """What a family takes from one of its environments."""
-
-    observation_space: spaces.Space[Any]
-    action_space: spaces.Space[Any]
-    horizon: int
-    title: str  # the id that gymnasium knows it by, else the name of its class
 
 
 @final

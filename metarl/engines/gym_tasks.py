@@ -1,23 +1,21 @@
 """Any gymnasium environment as a task distribution."""
 
-import copy
 import functools
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, final, get_args
 
 import gymnasium
 import numpy as np
 import torch
-from gymnasium import spaces
 
 from metarl.engines.gym_attributes import set_attributes
 from metarl.engines.gym_env import Apply, Parameters, TaskEnv
-from metarl.engines.gym_making import EnvSpec, Make, env_spec, made
+from metarl.engines.gym_making import Make, env_spec, made
 from metarl.engines.gym_vector import GymVectorEnv
 from metarl.tasks.batch import Tasks
-from metarl.tasks.prior_tasks import Draw, MakeExpert, PriorTasks, Range
+from metarl.tasks.prior_tasks import Draw, EnvSpec, MakeExpert, PriorTasks, Range
 
 Channel = Literal["reset_options", "attributes", "kwargs"]
 UNNAMED = "this family"  # in messages, until it has a name
@@ -46,7 +44,7 @@ def from_gym(
     base = make if isinstance(make, str) else getattr(make, "__name__", "<lambda>")
     base = tasks._env_spec.title if base == "<lambda>" else base  # else all families of such functions had one name
     words = re.sub(r"[^a-z0-9]+", "-", "-".join([re.sub(r"-v\d+$", "", base.split("/")[-1]), *parameters]).lower())
-    return replace(tasks, family=f"{words.strip('-')}-v1")
+    return replace(tasks, name=f"{words.strip('-')}-v1")
 
 
 @final
@@ -78,7 +76,7 @@ class GymTasks(PriorTasks):
     episode has no time limit.
     """
 
-    family: str
+    name: str = field()
     """The versioned name, such as `pendulum-physics-v1`: change it when the meaning changes."""
     make: Make
     """An id known to gymnasium, or a function that returns a new environment (called with render_mode= to render, and
@@ -112,22 +110,14 @@ class GymTasks(PriorTasks):
     """Makes the family's expert, a PrivilegedPolicy, from (num_tasks, device); None: no expert is known."""
 
     def __post_init__(self) -> None:
-        if (
-            self.num_episodes < 1
-            or self.workers < 0
-            or (self.max_episode_steps is not None and self.max_episode_steps < 1)
-        ):
-            raise ValueError(
-                f"{self.family}: need num_episodes >= 1, workers >= 0 and max_episode_steps >= 1, "
-                f"got {self.num_episodes}, {self.workers} and {self.max_episode_steps}"
-            )
+        if self.workers < 0:
+            raise ValueError(f"{self.name}: workers must be at least 0, got {self.workers}")
         if self.timeout is not None and not self.timeout > 0:
-            raise ValueError(f"{self.family}: timeout must be positive, or None, got {self.timeout}")
+            raise ValueError(f"{self.name}: timeout must be positive, or None, got {self.timeout}")
         if not callable(self.apply) and self.apply not in get_args(Channel):
             raise ValueError(
-                f"{self.family}: apply must be a function or one of {', '.join(get_args(Channel))}, got {self.apply!r}"
+                f"{self.name}: apply must be a function or one of {', '.join(get_args(Channel))}, got {self.apply!r}"
             )
-        _ = self.task_space, self._env_spec
         super().__post_init__()
 
     __hash__ = PriorTasks.__hash__  # else the dataclass makes one of its own, of mappings that have none
@@ -135,18 +125,6 @@ class GymTasks(PriorTasks):
     @property
     def observations_show_tasks(self) -> bool:  # type: ignore[override]
         return self.show_tasks
-
-    @property
-    def observation_space(self) -> spaces.Space[Any]:
-        return copy.deepcopy(self._env_spec.observation_space)
-
-    @property
-    def action_space(self) -> spaces.Space[Any]:
-        return copy.deepcopy(self._env_spec.action_space)
-
-    @property
-    def horizon(self) -> int:
-        return self._env_spec.horizon
 
     def vector_env(self, num_envs: int, device: torch.device | str = "cpu") -> GymVectorEnv:
         return GymVectorEnv(self, num_envs, device, self.workers, self.timeout, self.slot_env)
@@ -176,7 +154,7 @@ class GymTasks(PriorTasks):
     @property
     def _env_spec(self) -> EnvSpec:
         attributes = tuple(self.parameters) if self.apply == "attributes" else ()
-        return env_spec(self.family, self.make, self.max_episode_steps, attributes, self._lows)
+        return env_spec(self.name, self.make, self.max_episode_steps, attributes, self._lows)
 
 
 @final

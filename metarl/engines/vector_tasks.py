@@ -1,14 +1,12 @@
 """Any vector environment of gymnasium as a task distribution: for simulators that step a whole batch themselves."""
 
-import copy
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple, final
+from dataclasses import dataclass, field
+from typing import Any, final
 
 import gymnasium
 import torch
-from gymnasium import spaces
 
 from metarl.engines.external_vector import ApplyTasks, SimulatorVectorEnv, check_reset_mask
 from metarl.engines.gym_making import Question, answer
@@ -16,7 +14,7 @@ from metarl.engines.single_env import SlotEnv
 from metarl.foreign import described
 from metarl.spaces import plain_space
 from metarl.tasks.batch import Tasks
-from metarl.tasks.prior_tasks import Draw, MakeExpert, PriorTasks, Range
+from metarl.tasks.prior_tasks import Draw, EnvSpec, MakeExpert, PriorTasks, Range
 
 MakeVector = Callable[[int], "gymnasium.vector.VectorEnv[Any, Any, Any]"]
 
@@ -43,7 +41,7 @@ class VectorTasks(PriorTasks):
     episode has no time limit, the mode is not said or a masked reset resets the others, too.
     """
 
-    family: str
+    name: str = field()
     """The versioned name, such as `pendulum-gravity-v1`: change it when the meaning changes."""
     make: MakeVector
     """Makes a vector environment of so many environments."""
@@ -66,28 +64,7 @@ class VectorTasks(PriorTasks):
     make_expert: MakeExpert | None = None
     """Makes the family's expert, a PrivilegedPolicy, from (num_tasks, device); None: no expert is known."""
 
-    def __post_init__(self) -> None:
-        if self.num_episodes < 1 or (self.max_episode_steps is not None and self.max_episode_steps < 1):
-            raise ValueError(
-                f"{self.family}: need num_episodes >= 1 and max_episode_steps >= 1, "
-                f"got {self.num_episodes} and {self.max_episode_steps}"
-            )
-        _ = self.task_space, self._env_spec
-        super().__post_init__()
-
     __hash__ = PriorTasks.__hash__  # else the dataclass makes one of its own, of mappings that have none
-
-    @property
-    def observation_space(self) -> spaces.Space[Any]:
-        return copy.deepcopy(self._env_spec.observation_space)
-
-    @property
-    def action_space(self) -> spaces.Space[Any]:
-        return copy.deepcopy(self._env_spec.action_space)
-
-    @property
-    def horizon(self) -> int:
-        return self._env_spec.horizon
 
     def vector_env(self, num_envs: int, device: torch.device | str = "cpu") -> SimulatorVectorEnv:
         return SimulatorVectorEnv(self, self.make(num_envs), self.apply, device)
@@ -95,32 +72,24 @@ class VectorTasks(PriorTasks):
     def env(self, task: Tasks | None = None, render_mode: str | None = None) -> SlotEnv:
         """A batch of one as an ordinary environment; ValueError if a picture of it is asked for."""
         if render_mode is not None:
-            raise ValueError(f"{self.family} is a vector environment and draws no pictures")
+            raise ValueError(f"{self.name} is a vector environment and draws no pictures")
         return SlotEnv(self, task)
 
     @property
-    def _env_spec(self) -> "EnvSpec":
-        key = (self.family, id(self.make), self.max_episode_steps)  # `look` keeps make alive: its identity is its own
-        look = functools.partial(_env_spec, self.family, self.make, self.max_episode_steps)
+    def _env_spec(self) -> EnvSpec:
+        key = (self.name, id(self.make), self.max_episode_steps)  # `look` keeps make alive: its identity is its own
+        look = functools.partial(_env_spec, self.name, self.make, self.max_episode_steps)
         spec: EnvSpec = answer(Question(key, look))
         return spec
-
-
-class EnvSpec(NamedTuple):
-    """What a family takes from one of its vector environments."""
-
-    observation_space: spaces.Space[Any]
-    action_space: spaces.Space[Any]
-    horizon: int
 
 
 def _env_spec(family: str, make: MakeVector, max_episode_steps: int | None) -> EnvSpec:
     try:
         envs = make(2)
         try:
-            face = _look(envs, max_episode_steps)
+            spec = _look(envs, max_episode_steps)
             check_reset_mask(envs)
-            return face
+            return spec
         finally:
             envs.close()
     except ValueError as error:
@@ -137,10 +106,9 @@ def _look(envs: "gymnasium.vector.VectorEnv[Any, Any, Any]", max_episode_steps: 
     if horizon is None:
         raise ValueError("the environments have no time limit: give max_episode_steps=...")
     space = envs.single_observation_space
-    observation_space, action_space = (
-        plain_space(space, "observation"),
-        plain_space(envs.single_action_space, "action"),
-    )
+    observation_space = plain_space(space, "observation")
+    action_space = plain_space(envs.single_action_space, "action")
     if observation_space.shape != space.shape:
         raise ValueError(f"observations of {space} must become vectors: gymnasium.wrappers.vector.FlattenObservation")
-    return EnvSpec(observation_space, action_space, horizon)
+    title = type(envs).__name__ if envs.spec is None else envs.spec.id
+    return EnvSpec(observation_space, action_space, horizon, title)

@@ -52,11 +52,29 @@ def evaluate(
     num_tasks, seed = int(num_tasks), int(seed)  # from numpy, too: JSON takes neither
     episodes = trial_length(distribution, num_episodes)
     tasks = distribution.sample(num_tasks, task_stream(seed, distribution))
-    tally = _Tally.zeros(num_tasks, episodes, episodes * distribution.horizon, policy.device)
     policy.rewind()
+    tally = _played(policy, distribution, tasks, episodes, seed, progress_bar)
+    return Evaluation(
+        distribution=distribution.name,
+        options=_options(distribution),
+        split=distribution.split_name,
+        policy=type(policy).__name__ if name is None else name,
+        seed=seed,
+        tasks=_named(tasks),
+        optimal=distribution.optimal_return(episodes),
+        privileged=isinstance(policy, PrivilegedPolicy),
+        **tally.arrays(),
+    )
+
+
+def _played(
+    policy: AdaptivePolicy, distribution: TaskDistribution, tasks: Tasks, episodes: int, seed: int, progress_bar: bool
+) -> "_Tally":
+    """Sums over the trials of all tasks, as many at once as the policy has slots."""
+    num_tasks, steps = len(tasks), episodes * distribution.horizon
+    tally = _Tally.zeros(num_tasks, episodes, steps, policy.device)
     env = distribution.vector_env(policy.num_tasks, policy.device)
-    steps = -(-num_tasks // policy.num_tasks) * episodes * distribution.horizon
-    bar = progress(total=steps, unit="step", disable=not progress_bar)
+    bar = progress(total=-(-num_tasks // policy.num_tasks) * steps, unit="step", disable=not progress_bar)
     try:
         for batch, first in enumerate(range(0, num_tasks, policy.num_tasks)):
             slots = torch.arange(first, first + policy.num_tasks)
@@ -71,17 +89,7 @@ def evaluate(
     finally:
         bar.close()
         env.close()
-    return Evaluation(
-        distribution=distribution.name,
-        options=_options(distribution),
-        split=distribution.split_name,
-        policy=type(policy).__name__ if name is None else name,
-        seed=seed,
-        tasks=_named(tasks),
-        optimal=distribution.optimal_return(episodes),
-        privileged=isinstance(policy, PrivilegedPolicy),
-        **tally.arrays(),
-    )
+    return tally
 
 
 def task_stream(seed: int, distribution: TaskDistribution) -> torch.Generator:

@@ -205,7 +205,7 @@ def _optimal(fields: dict[str, Any] | None) -> OptimalReturn | None:
 
 
 # options of a plugged-in family that say how its environments are made; tables leave them out
-WIRING = ("family", "make", "apply", "draw", "share_tasks", "show_tasks", "workers", "timeout")
+WIRING = ("name", "make", "apply", "draw", "share_tasks", "show_tasks", "workers", "timeout")
 
 
 def adaptation_table(evaluations: Sequence[Evaluation]) -> str:
@@ -267,7 +267,7 @@ def _row(evaluation: Evaluation, shown: list[int], solved: Iterable[str]) -> lis
     means = evaluation.returns.mean(0)
     totals = evaluation.totals
     error = float(totals.std(ddof=1)) / len(totals) ** 0.5 if len(totals) > 1 else 0.0
-    name = evaluation.policy + (" (told the task)" if evaluation.privileged else "")
+    name = evaluation.policy + (" (privileged)" if evaluation.privileged else "")
     row = [name, *[number(means[k]) for k in shown], number(totals.mean(), error)]
     if evaluation.regret is not None:
         row.append("" if evaluation.privileged else number(evaluation.regret))
@@ -284,8 +284,8 @@ def describe(evaluation: Evaluation) -> str:
 
 def describe_trials(evaluation: Evaluation) -> str:
     """One line with what all evaluations of a comparison share: distribution, options, split and episodes."""
-    told = {name: value for name, value in evaluation.options.items() if name not in WIRING and value is not None}
-    options = ", ".join(f"{name}={value}" for name, value in told.items())
+    shown = {name: value for name, value in evaluation.options.items() if name not in WIRING and value is not None}
+    options = ", ".join(f"{name}={value}" for name, value in shown.items())
     family = evaluation.distribution + (f" ({options})" if options else "")
     episodes = "1 episode" if evaluation.num_episodes == 1 else f"{evaluation.num_episodes} episodes"
     return f"{family} · {evaluation.split} split · {episodes}"

@@ -31,7 +31,7 @@ def adaptation_figure(evaluations: Sequence[Evaluation]) -> Figure:
     for evaluation in evaluations:
         name = evaluation.policy if evaluation.policy not in curves else f"{evaluation.policy} ({len(curves) + 1})"
         curves[name] = block_curve([evaluation.returns])
-    looks = _looks(curves, told_the_task(evaluations))
+    looks = _looks(curves, privileged_policies(evaluations))
     _draw_curves(figure.subplots(), curves, looks, evaluations[0].num_episodes, evaluations[0].optimal)
     return figure
 
@@ -43,14 +43,19 @@ def measure_figure(evaluations: Sequence[Evaluation], name: str) -> Figure:
     Policies without it are left out. Raises ValueError if no policy has it in all episodes of a task.
     """
     check_comparable(evaluations)
-    told = [each for each in evaluations if name in each.measures and np.isfinite(each.measures[name]).all(1).any()]
-    if not told:
+    measured = [each for each in evaluations if name in each.measures and np.isfinite(each.measures[name]).all(1).any()]
+    if not measured:
         raise ValueError(f"no policy has the measure {name!r} in all episodes of a task")
-    values = {each.policy: each.measures[name][np.isfinite(each.measures[name]).all(1)] for each in told}
+    values = {each.policy: each.measures[name][np.isfinite(each.measures[name]).all(1)] for each in measured}
     curves = {policy: block_curve([rows]) for policy, rows in values.items()}
     figure = new_figure(7.2, 3.1)
     _draw_curves(
-        figure.subplots(), curves, _looks(curves, told_the_task(told)), evaluations[0].num_episodes, None, name
+        figure.subplots(),
+        curves,
+        _looks(curves, privileged_policies(measured)),
+        evaluations[0].num_episodes,
+        None,
+        name,
     )
     return figure
 
@@ -62,10 +67,10 @@ def comparison_figure(
     iqms: Mapping[str, Interval],
     num_episodes: int,
     optimal: OptimalReturn | None = None,
-    told: Collection[str] = (),
+    privileged: Collection[str] = (),
 ) -> Figure:
     """Adaptation curves as `block_curve` gives them, above the mean and the interquartile mean of whole trials."""
-    looks = _looks(curves, told)
+    looks = _looks(curves, privileged)
     figure = new_figure(7.2, 4.3 + 0.3 * len(means))
     figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.12)  # panels write into their margins
     ratios = [3.2, 0.6 + 0.3 * len(means)]
@@ -90,7 +95,7 @@ def step_figure(evaluations: Sequence[Evaluation]) -> Figure:
     block = -(-max(len(evaluation.step_rewards) for evaluation in evaluations) // (3 * MOST_POINTS))
     figure = new_figure(7.2, 3.4)
     axes = figure.subplots()
-    looks = _looks([evaluation.policy for evaluation in evaluations], told_the_task(evaluations))
+    looks = _looks([evaluation.policy for evaluation in evaluations], privileged_policies(evaluations))
     ends = []
     for evaluation in evaluations:
         mean = _blocks(evaluation.step_rewards, block)
@@ -113,15 +118,15 @@ def totals_figure(
     totals: Mapping[str, Interval],
     reference: tuple[str, float] | None = None,
     label: str = "return of a trial",
-    told: Collection[str] = (),
+    privileged: Collection[str] = (),
 ) -> Figure:
     """One row per policy: its value and interval, and a dashed line at the reference."""
     figure = new_figure(7.2, 0.9 + 0.32 * len(totals))
-    _draw_totals(figure.subplots(), totals, _looks(totals, told), reference, label)
+    _draw_totals(figure.subplots(), totals, _looks(totals, privileged), reference, label)
     return figure
 
 
-def told_the_task(evaluations: Sequence[Evaluation]) -> set[str]:
+def privileged_policies(evaluations: Sequence[Evaluation]) -> set[str]:
     """The policies that knew the task: no competitors, so they are drawn apart."""
     return {evaluation.policy for evaluation in evaluations if evaluation.privileged}
 
@@ -135,11 +140,11 @@ class _Look(NamedTuple):
     shade: float  # of its band
 
 
-def _looks(names: Iterable[str], told: Collection[str]) -> dict[str, _Look]:
-    """The first policy strong, the others finer, those that were told the task grey and dotted."""
+def _looks(names: Iterable[str], privileged: Collection[str]) -> dict[str, _Look]:
+    """The first policy strong, the others finer, the privileged ones grey and dotted."""
     colors = itertools.cycle(SERIES)
     apart = _Look(MUTED, 1.3, (0, (1, 1.5)), 0.1)
-    drawn = {name: apart if name in told else _Look(next(colors), 1.5, (0, ()), 0.12) for name in names}
+    drawn = {name: apart if name in privileged else _Look(next(colors), 1.5, (0, ()), 0.12) for name in names}
     first = next(iter(drawn))
     return {**drawn, first: drawn[first]._replace(width=2.2, shade=0.2)}
 

@@ -85,8 +85,8 @@ class Comparison:
     def figure(self) -> Figure:
         """Adaptation curves, and the mean and interquartile mean of whole trials, with intervals."""
         curves, means, iqms = ({n: getattr(r, key) for n, r in self.rows.items()} for key in ("curve", "total", "iqm"))
-        told = [name for name, row in self.rows.items() if row.privileged]
-        return comparison_figure(curves, means, iqms, self.num_episodes, self.optimal, told)
+        privileged = [name for name, row in self.rows.items() if row.privileged]
+        return comparison_figure(curves, means, iqms, self.num_episodes, self.optimal, privileged)
 
     def save_figure(self, path: str | Path) -> None:
         """Write `figure` as .png or .svg."""

@@ -14,8 +14,8 @@ from metarl.files import write_atomically
 from metarl.reports.adaptation_plots import (
     adaptation_figure,
     measure_figure,
+    privileged_policies,
     step_figure,
-    told_the_task,
     totals_figure,
 )
 from metarl.reports.attention_plots import AttentionRecord, attention_map_figure, attention_read_figure
@@ -111,11 +111,11 @@ def _adaptation(evaluations: Sequence[Evaluation]) -> str:
     if not evaluations:
         return ""
     optimal = evaluations[0].optimal
-    told = told_the_task(evaluations)
+    privileged = privileged_policies(evaluations)
     parts = []
     if evaluations[0].num_episodes > 1:
         caption = "Mean return of each episode of a trial; bands are 95 % intervals over tasks."
-        caption += " Grey and dotted: policies that were told the task." if told else ""
+        caption += " Grey and dotted: privileged policies, which know the task." if privileged else ""
         parts.append(_figure(svg(adaptation_figure(evaluations)), caption))
     if evaluations[0].steps.max() > 1:
         caption = "Mean reward at each environment step; dotted lines mark where episodes begin."
@@ -123,7 +123,10 @@ def _adaptation(evaluations: Sequence[Evaluation]) -> str:
     totals = {evaluation.policy: evaluation.total() for evaluation in evaluations}
     reference = None if optimal is None else (f"optimum ({optimal.kind})", optimal.total)
     parts.append(
-        _figure(svg(totals_figure(totals, reference, told=told)), "Return of a whole trial, with 95 % intervals.")
+        _figure(
+            svg(totals_figure(totals, reference, privileged=privileged)),
+            "Return of a whole trial, with 95 % intervals.",
+        )
     )
     note = "" if optimal is None or not optimal.source else f'<p class="muted">Optimum: {escape(optimal.source)}.</p>'
     return "\n".join([*parts, _table(*adaptation_rows(evaluations)), note, _measures(evaluations)])

@@ -12,7 +12,7 @@ class Teaching:
     >>> print(Teaching())
     reward alone
     >>> print(Teaching("KnownGoal", 0.3, privileged_critic=True))
-    imitation of KnownGoal in the first 30% of training, then reward; the critic is told the task
+    imitation of KnownGoal in the first 30% of training, then reward; the critic sees the task
     """
 
     expert: str | None = None
@@ -29,4 +29,4 @@ class Teaching:
             policy = f"imitation of {self.expert} in the first {self.share:.0%} of training, then reward"
         else:
             policy = f"imitation of {self.expert} alone, without reward"
-        return f"{policy}; the critic is told the task" if self.privileged_critic else policy
+        return f"{policy}; the critic sees the task" if self.privileged_critic else policy

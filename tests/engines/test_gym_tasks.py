@@ -167,7 +167,7 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"make": lambda: Speechless()}, "observation space has no numbers in it"),
     ({"num_episodes": 0}, "num_episodes >= 1"),
     ({"max_episode_steps": 0}, "max_episode_steps >= 1"),
-    ({"workers": -1}, "workers >= 0"),
+    ({"workers": -1}, "workers must be at least 0, got -1"),
     ({"timeout": 0}, "timeout must be positive, or None, got 0"),
 ]
 
@@ -367,6 +367,15 @@ def test_a_parameter_that_is_no_attribute_is_refused_with_those_that_are() -> No
     wrong: Any = "options"
     with pytest.raises(ValueError, match="apply must be a function or one of reset_options, attributes, kwargs"):
         metarl.from_gym("CartPole-v1", parameters={"length": (0.1, 1.0)}, apply=wrong)
+
+
+def test_the_name_is_a_field_like_any_other() -> None:
+    other = dataclasses.replace(PENDULUM, name="pendulum-physics-v2")
+    assert (PENDULUM.name, other.name) == ("pendulum-physics-v1", "pendulum-physics-v2")
+    assert other.options["name"] == "pendulum-physics-v2"
+    assert hash(other) != hash(PENDULUM)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        other.name = "pendulum-physics-v3"  # type: ignore[misc]
 
 
 def test_few_tasks_must_be_kept_apart_or_declared_as_shared() -> None:

@@ -201,7 +201,7 @@ def test_policies_that_were_told_the_task_are_drawn_apart() -> None:
     both = [evaluation("ours"), evaluation("oracle", privileged=True), evaluation("random", 0.2)]
     lines = plots.adaptation_figure(both).axes[0].lines
     assert [line.get_color() for line in lines[:3]] == [figures.SERIES[0], figures.MUTED, figures.SERIES[1]]
-    assert "oracle (told the task)" in adaptation_table(both)
+    assert "oracle (privileged)" in adaptation_table(both)
 
 
 def test_episodes_are_drawn_since_trials_get_longer() -> None:

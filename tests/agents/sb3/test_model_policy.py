@@ -1,4 +1,4 @@
-"""Models of Stable-Baselines3 in the evaluator: conventions, memory, and oracles that are told the task."""
+"""Models of Stable-Baselines3 in the evaluator: conventions, memory, and oracles that know the task."""
 
 from typing import Any
 

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parsed(arguments)
     rehearsal = options.tiny or options.device != "cuda"
     folder = options.folder or (ROOT / "runs" / "gpu" if rehearsal else RESULTS)
-    facts = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), **source(options.commit)}
+    facts: dict[str, Any] = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), **source(options.commit)}
     facts["options"] = {"device": options.device, "tiny": options.tiny, "patience": options.patience}
     with tempfile.TemporaryDirectory() as packages:
         if options.wheels is not None:

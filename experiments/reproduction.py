@@ -131,7 +131,7 @@ def write_row(
     indent: int | None = None,
 ) -> None:
     """As `write_result`, for what is no agent of metarl."""
-    facts = {"taught_by": taught_by, "options": options, **source(None)}
+    facts: dict[str, Any] = {"taught_by": taught_by, "options": options, **source(None)}
     facts |= {"seconds": round(seconds), "hardware": hardware(device)}
     write_atomically(RESULTS / f"{name}.json", json.dumps(row | facts, indent=indent) + "\n")
 

@@ -127,11 +127,6 @@ class GridNavigation(GoalGrid):
 
     splits_share_tasks: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        if self.num_episodes < 1:
-            raise ValueError(f"need num_episodes >= 1, got {self.num_episodes}")
-        super().__post_init__()
-
     @property
     def name(self) -> str:
         return "grid-navigation-v1"
@@ -172,8 +167,8 @@ class DarkRoom(GoalGrid):
     num_episodes: int = 10
 
     def __post_init__(self) -> None:
-        if self.variant not in ("ad", "dpt") or self.num_episodes < 1:
-            raise ValueError(f"need variant 'ad' or 'dpt' and num_episodes >= 1, got {self.options}")
+        if self.variant not in ("ad", "dpt"):
+            raise ValueError(f"need variant 'ad' or 'dpt', got {self.variant!r}")
         super().__post_init__()
 
     @property

@@ -80,11 +80,6 @@ class PointNavigation(PointFamily):
 
     num_episodes: int = 3
 
-    def __post_init__(self) -> None:
-        if self.num_episodes < 1:
-            raise ValueError(f"need num_episodes >= 1, got {self.num_episodes}")
-        super().__post_init__()
-
     @property
     def name(self) -> str:
         return "point-navigation-v1"
@@ -131,11 +126,6 @@ class SparsePointNavigation(PointFamily):
     """
 
     num_episodes: int = 4
-
-    def __post_init__(self) -> None:
-        if self.num_episodes < 1:
-            raise ValueError(f"need num_episodes >= 1, got {self.num_episodes}")
-        super().__post_init__()
 
     @property
     def name(self) -> str:

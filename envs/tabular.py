@@ -37,8 +37,8 @@ class TabularMDP(NativeDistribution):
     reward_span: ClassVar[float] = 8.0  # standard deviations within which mean rewards are kept, a bound for the space
 
     def __post_init__(self) -> None:
-        if min(self.states, self.actions) < 2 or min(self.max_episode_steps, self.num_episodes) < 1:
-            raise ValueError(f"need states, actions >= 2 and steps, num_episodes >= 1, got {self.options}")
+        if min(self.states, self.actions) < 2 or self.max_episode_steps < 1:
+            raise ValueError(f"need states, actions >= 2 and max_episode_steps >= 1, got {self.options}")
         if any(name == "transitions" for name, *_ in self.limits):
             raise ValueError("tabular-mdp: where(...) narrows `rewards` only; transitions are rows of a simplex")
         super().__post_init__()

@@ -30,8 +30,6 @@ class MujocoTasks(MujocoDynamics):
     """Episodes in a trial."""
 
     def __post_init__(self) -> None:
-        if self.num_episodes < 1:
-            raise ValueError(f"need num_episodes >= 1, got {self.num_episodes}")
         _ = self.model
         super().__post_init__()
 

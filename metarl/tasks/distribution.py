@@ -64,6 +64,8 @@ class TaskDistribution(ABC):
             object.__setattr__(self, option.name, python_scalar(getattr(self, option.name)))
         if self.split_name not in self.splits:
             raise ValueError(f"{self.name} has the splits {', '.join(self.splits)}; got {self.split_name!r}")
+        if self.num_episodes < 1:
+            raise ValueError(f"{self.name}: need num_episodes >= 1, got {self.num_episodes}")
         for name, low, high in self.limits:
             self._check_limits(name, low, high)
 

@@ -49,11 +49,8 @@ class PriorTasks(TaskDistribution):
     make_expert: MakeExpert | None
 
     def __post_init__(self) -> None:
-        if self.num_episodes < 1 or (self.max_episode_steps is not None and self.max_episode_steps < 1):
-            raise ValueError(
-                f"{self.name}: need num_episodes >= 1 and max_episode_steps >= 1, "
-                f"got {self.num_episodes} and {self.max_episode_steps}"
-            )
+        if self.max_episode_steps is not None and self.max_episode_steps < 1:
+            raise ValueError(f"{self.name}: need max_episode_steps >= 1, got {self.max_episode_steps}")
         if self.draw is not None and self.limits:
             raise ValueError(f"{self.name}: where(...) narrows priors, and this family has its own `draw`")
         _ = self.task_space, self._env_spec

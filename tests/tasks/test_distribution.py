@@ -129,3 +129,11 @@ def test_misuse_is_refused(build: BuildEnv) -> None:
     env.reset()
     with pytest.raises(ValueError, match=r"actions need shape \(2,\), got \(2, 1\)"):
         env.step(torch.zeros(2, 1, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    "name", ["grid-navigation", "dark-room", "point-navigation", "tabular-mdp", "half-cheetah-velocity", "frozen-lake"]
+)
+def test_a_trial_has_an_episode_in_every_family(name: str) -> None:
+    with pytest.raises(ValueError, match="-v1: need num_episodes >= 1, got 0"):
+        metarl.make(name, num_episodes=0)

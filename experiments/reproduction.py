@@ -90,7 +90,7 @@ def finished_run(name: str, config: RunConfig, kind: type[A], device: str) -> tu
 
 
 def with_options(agent: A, **changed: Any) -> A:
-    """The same trained agent with other options, as it lives through a test."""
+    """The same trained agent with other options, for a test."""
     tested = type(agent)(agent.distribution, replace(agent.options, **changed), seed=agent.seed, device=agent.device)
     tested.load_state(agent.state(), "the trained agent")
     return tested

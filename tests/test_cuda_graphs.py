@@ -94,7 +94,7 @@ def assert_same(one: RL2, other: RL2) -> None:
     ],
 )
 def test_training_is_the_same_bit_for_bit(graphs: Switch, memory: str, name: str, options: dict[str, Any]) -> None:
-    """Staggered ends of episodes, random starts, a growing cache and a full one, recall, segments, an expert."""
+    """Staggered ends of episodes, random starts, a growing cache and a full one, retrieval, segments, an expert."""
     family = Slopes() if name == "slopes" else metarl.make(name, **SMALL.get(name, {}))
     options = {**options, "memory": memory, "bf16": options.get("bf16") == memory}
     graphs(False)

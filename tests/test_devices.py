@@ -38,7 +38,7 @@ ADVICE = {
 }
 RL2_OPTIONS: dict[str, dict[str, Any]] = {
     "segments": {"memory": "transformer", "bptt_steps": 20, "imitation_fraction": 0.0},
-    "without recall": {"memory": "lstm", "episodic_retrieval": False},
+    "without retrieval": {"memory": "lstm", "episodic_retrieval": False},
     "without privilege": {"memory": "gru", "privileged_critic": False, "critic_epochs": 1},
 }
 

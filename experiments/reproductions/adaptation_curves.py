@@ -115,7 +115,7 @@ def main(experiment: Experiment) -> None:
 
 
 def measure(name: str, experiment: Experiment) -> dict[str, Any]:
-    """Train one method if it is not yet, and let it live through trials on the test goals."""
+    """Train one method if it is not yet, and let it play trials on the test goals."""
     method = METHODS[name]
     agent, seconds = trained(method, experiment)
     tested = with_options(agent, **method.test)
@@ -143,7 +143,7 @@ def trained(method: Method, experiment: Experiment) -> tuple[Agent, float]:
 
 
 def options_in_test(method: Method) -> Any:
-    """The agent's options as it lives through the test."""
+    """The agent's options in the test."""
     return replace(method.options, **method.test)
 
 

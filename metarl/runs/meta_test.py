@@ -14,7 +14,7 @@ from metarl.tasks.policies import AdaptivePolicy
 from metarl.terminal import progress
 from metarl.training.agent import Agent
 
-SLOTS = 1000  # tasks that a policy lives through side by side
+SLOTS = 1000  # tasks that a policy plays side by side
 
 
 @final

@@ -197,7 +197,7 @@ def test_step_figure_marks_episodes_of_equal_length_only() -> None:
     assert len(plots.step_figure([uneven]).axes[0].lines) == 1
 
 
-def test_policies_that_were_told_the_task_are_drawn_apart() -> None:
+def test_privileged_policies_are_drawn_apart() -> None:
     both = [evaluation("ours"), evaluation("oracle", privileged=True), evaluation("random", 0.2)]
     lines = plots.adaptation_figure(both).axes[0].lines
     assert [line.get_color() for line in lines[:3]] == [figures.SERIES[0], figures.MUTED, figures.SERIES[1]]

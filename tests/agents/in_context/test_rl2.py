@@ -34,12 +34,12 @@ def made(memory: str = "gru", name: str = "bernoulli-bandit", device: str = "cpu
 
 @pytest.mark.parametrize("memory", MEMORIES)
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("recall", [True, False])
+@pytest.mark.parametrize("retrieval", [True, False])
 def test_at_update_0_log_probabilities_equal_those_of_the_rollout(
-    memory: str, name: str, recall: bool, device: str
+    memory: str, name: str, retrieval: bool, device: str
 ) -> None:
     """Through the cache or the recurrent state step by step, and in one forward over whole trials; the ratio is 1."""
-    agent = made(memory, name, device, window=12, episodic_retrieval=recall)
+    agent = made(memory, name, device, window=12, episodic_retrieval=retrieval)
     env = agent.distribution.vector_env(5, device)
     env.set_tasks(agent.distribution.sample(5, seeding.generator(0)))
     trajectories = collect(agent.policy(5, deterministic=False), env, min(40, agent.trial_steps), seed=0)

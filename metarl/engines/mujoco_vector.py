@@ -43,7 +43,7 @@ class MujocoVectorEnv(TaskVectorEnv):
         self.threaded = torch.get_num_threads() > 1
         self._seconds = family.substeps * self._model.opt.timestep
         self.simulations = simulate(self._model, num_envs, family.outputs, torch.get_num_threads())
-        self.generators = [np_random(_slot_seed(0, slot))[0] for slot in range(num_envs)]
+        self.generators = self._generators(0)
         self._values: dict[str, Floats] = {}
         self._started = False
         self._elapsed = np.zeros(num_envs, np.int64)
@@ -51,7 +51,7 @@ class MujocoVectorEnv(TaskVectorEnv):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         _ = self.tasks
         if seed is not None:
-            self.generators = [np_random(_slot_seed(seed, slot))[0] for slot in range(self.num_envs)]
+            self.generators = self._generators(seed)
         mask = (options or {}).get("reset_mask")
         if mask is None or not self._started:
             rows = np.arange(self.num_envs)
@@ -99,6 +99,10 @@ class MujocoVectorEnv(TaskVectorEnv):
         fields = self._family.model_fields({name: values[rows] for name, values in self._values.items()})
         if fields and len(rows):
             self.simulations.change(fields, rows)
+
+    def _generators(self, seed: int) -> list[np.random.Generator]:
+        """One for each slot, at its start."""
+        return [np_random(seeding.stream_seed(seed, "environment", slot))[0] for slot in range(self.num_envs)]
 
     def _restart(self, rows: Rows) -> None:
         """A new episode in these slots, with noise in the order in which gymnasium draws it."""
@@ -184,7 +188,3 @@ def _renderer(model: Any) -> Any:
     except Exception as error:  # each way of drawing fails in its own way
         text = "MuJoCo cannot draw; without a display set MUJOCO_GL=egl or MUJOCO_GL=osmesa before Python starts"
         raise RuntimeError(f"{text} ({type(error).__name__}: {error})") from error
-
-
-def _slot_seed(seed: int, slot: int) -> int:
-    return seeding.stream_seed(seed, "environment", slot)

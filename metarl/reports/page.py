@@ -24,6 +24,7 @@ from metarl.reports.learning_plots import learning_figure
 from metarl.reports.style import svg
 from metarl.reports.style_sheet import STYLE_SHEET
 from metarl.reports.trial_plots import trial_figure
+from metarl.training.description import flattened
 from metarl.training.logs import Rows, read_progress
 from metarl.trials.recording import RecordedTrial
 
@@ -195,17 +196,10 @@ def _attention(attention: AttentionRecord | None) -> str:
 def _config(config: Mapping[str, Any]) -> str:
     if not config:
         return ""
-    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in _flat(config))
+    rows = "".join(
+        f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in flattened(config).items()
+    )
     return f'<table class="config">{rows}</table>'
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Nested settings as dotted names."""
-    pairs: list[tuple[str, Any]] = []
-    for name, value in config.items():
-        nested = isinstance(value, Mapping)
-        pairs += _flat(value, f"{prefix}{name}.") if nested else [(f"{prefix}{name}", value)]
-    return pairs
 
 
 def _figure(picture: str, caption: str) -> str:

@@ -159,8 +159,8 @@ def _spread_of_two(
     """Of the sum of two means, one of each side. `by_task` [T]: what both give in each task; None: the sum of both."""
     if not shared_tasks:
         parts = [_spread(side, False) for side in (ours, theirs)]
-        both_sides = np.stack([part.variance for part in parts])
-        return _satterthwaite(both_sides, np.ones(2), np.array([part.freedom for part in parts]))
+        variance, freedom = (np.stack([part[i] for part in parts]) for i in range(2))
+        return _satterthwaite(variance, np.ones(2), freedom)
     both = np.mean(ours, 0) + np.mean(theirs, 0) if by_task is None else by_task
     tasks = _independent(both, np.full(len(both), 1 / len(both)))
     variances: list[Any] = [tasks.variance]

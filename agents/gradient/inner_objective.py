@@ -29,12 +29,20 @@ class Rollouts:
     valid: Tensor  # [B, T]
 
     @staticmethod
-    def of(trajectories: Trajectories, whole_episodes: bool) -> "Rollouts":
-        """Rollouts of trajectories; with `whole_episodes` only the first episode of each is valid, else all steps."""
+    def of(trajectories: Trajectories) -> "Rollouts":
+        """Rollouts of trajectories: the first episode of each, as many as an inner step has in a test.
+
+        Later episodes of a row do not count. An inner step would learn from more data than it will have in a test, and
+        the last episode is cut.
+        """
         done = trajectories.dones
-        valid = first_episodes(done) if whole_episodes else torch.ones_like(done)
         return Rollouts(
-            trajectories.observations, trajectories.actions, trajectories.rewards, done, trajectories.log_probs, valid
+            trajectories.observations,
+            trajectories.actions,
+            trajectories.rewards,
+            done,
+            trajectories.log_probs,
+            first_episodes(done),
         )
 
 

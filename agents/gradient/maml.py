@@ -126,7 +126,7 @@ class MAML(Agent):
                 trajectories = collect(
                     policy, env, self.distribution.horizon, seed=next(seeds), on_step=lambda: on_step(env)
                 )
-                batch = problem.batch(Rollouts.of(trajectories, self.network.reads_past), tasks, distributed.mean)
+                batch = problem.batch(Rollouts.of(trajectories), tasks, distributed.mean)
                 batches.append(CollectedBatch(batch, self.inner.call(action_parameters, adapted, batch)))
                 rollouts.append(trajectories)
                 if step < problem.steps or self.options.outer == "reptile":

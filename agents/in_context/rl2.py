@@ -97,7 +97,10 @@ class RL2(Agent):
         entropy = self.options.ent_coef * linear_decay(fraction_done) if expert_labels is None else 0.0
         losses = self._ppo.update(batch, rate, entropy, self._stream("minibatches"))
         if not all(map(math.isfinite, losses)):
-            raise FloatingPointError(f"update {self.updates}: losses are not finite: {losses}")
+            largest = trajectories.rewards.abs().max().item()
+            raise FloatingPointError(
+                f"update {self.updates}: losses are not finite: {losses}; the largest reward was {largest:g} in size"
+            )
         self.actor.update_statistics(trajectories)
         self.critic.observation.update_statistics(trajectories.observations)
         episodes = int(distributed.total(trajectories.dones.sum()))

@@ -69,7 +69,7 @@ def _collected(problem: InnerProblem, tasks: Tasks) -> list[CollectedBatch]:
         for step in range(2):
             policy = RolloutPolicy(problem, adapted, problem.rollouts, seed=step)
             trajectories = collect(policy, env, problem.distribution.horizon, seed=step)
-            batch = problem.batch(Rollouts.of(trajectories, whole_episodes=False), len(tasks))
+            batch = problem.batch(Rollouts.of(trajectories), len(tasks))
             batches.append(CollectedBatch(batch, inner.call(action_parameters, adapted, batch)))
             if step == 0:
                 adapted = inner.step(problem.loss, adapted, batch)

@@ -15,7 +15,7 @@ class Context:
     """What an in-context agent reads at each step: the observation and the transition before it.
 
     Fields are `[B, ...]` for one step, or `[B, T, ...]` for whole trials. At the first step of a trial there is no
-    transition: reward, done and started are zero.
+    transition: reward, done and started are zero, and the observation stands for the one before, which may be any.
     After a soft reset the previous action, reward and done are those of the last step of the episode that ended.
     """
 
@@ -39,7 +39,7 @@ def trial_context(observation: Tensor, action: Tensor, reward: Tensor, done: Ten
     steps = observation.shape[1] - 1
     return Context(
         observation,
-        _after_nothing(observation[:, :steps]),
+        torch.cat([observation[:, :1], observation[:, :steps]], 1),
         _after_nothing(action[:, :steps]),
         _after_nothing(reward[:, :steps]),
         _after_nothing(done[:, :steps].float()),
@@ -77,7 +77,7 @@ class ContextTracker:
         """The context of one step, from its observation `[B, ...]`."""
         started, previous = self._started, self._previous
         if previous is None:
-            return Context(observation, torch.zeros_like(observation), self._no_action, *[started] * 3)
+            return Context(observation, observation, self._no_action, *[started] * 3)
         return Context(
             observation,
             previous.observation,

@@ -5,7 +5,8 @@ from gymnasium import spaces
 from metarl.nn.discrete_heads import CategoricalHead
 from metarl.nn.encoders import ContextEncoder, ObservationEncoder
 from metarl.nn.normalisation import RewardScale, RunningNormaliser
-from metarl.trials.context import Context
+from metarl.tasks.policies import Transition
+from metarl.trials.context import Context, ContextTracker, trial_context
 
 
 def test_running_normaliser_holds_the_statistics_of_everything_seen() -> None:
@@ -58,3 +59,18 @@ def test_before_the_first_transition_only_the_observation_counts() -> None:
     torch.testing.assert_close(encoder(fresh)[0], encoder(fresh)[1])
     going = Context(observation, torch.tensor([0, 3]), action, zero, zero, started=torch.ones(2))
     assert not torch.allclose(encoder(going)[0], encoder(going)[1])
+
+
+def test_trials_begin_in_spaces_that_hold_no_zero() -> None:
+    """The first step has no observation before it, and what stands in its place must be one."""
+    space, head = spaces.Discrete(3, start=5), CategoricalHead(spaces.Discrete(2, start=1))
+    observation, action = torch.tensor([[5, 7, 6]]), torch.tensor([[1, 2, 1]])
+    reward, done = torch.ones(1, 3), torch.zeros(1, 3, dtype=torch.bool)
+    tracker = ContextTracker(1, torch.ones(1, dtype=torch.int64))
+    encoder = ContextEncoder(space, head, 8)
+    tokens = encoder(trial_context(observation, action, reward, done))
+    for t in range(3):
+        torch.testing.assert_close(encoder(tracker.at(observation[:, t])), tokens[:, t])
+        tracker.observe(
+            Transition(observation[:, t], action[:, t], reward[:, t], done[:, t], done[:, t], observation[:, t])
+        )

@@ -1,6 +1,6 @@
 """MAML and its family: rollouts with parameters of their own, inner steps as the trial goes, outer updates."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -104,36 +104,45 @@ def test_the_meta_gradient_of_the_objective_is_its_numerical_derivative(network:
     torch.testing.assert_close(slope, (at(1e-6) - at(-1e-6)) / 2e-6, rtol=1e-5, atol=1e-8)
 
 
-def trajectories_of(trajectories: Trajectories, index: Tensor) -> Trajectories:
-    """Some of the rows."""
-    tensors = [getattr(trajectories, f.name)[index] for f in fields(Trajectories)]
-    return Trajectories(*tensors)
+@pytest.mark.parametrize("name", ["point-navigation", "frozen-lake"])
+def test_the_policy_takes_the_inner_step_of_the_training_loop(name: str) -> None:
+    """Fed with the rollouts of a training batch one after the other, it arrives at the same parameters.
 
-
-def test_the_policy_takes_the_inner_step_of_the_training_loop() -> None:
-    """Fed with the rollouts of a training batch one after the other, it arrives at the same parameters."""
-    agent = made("point-navigation", meta_batch_size=4, rollouts_per_task=3)
-    env = agent.distribution.vector_env(12)
+    On the lake episodes end early: the row goes on, but an inner step learns from as many episodes as in a test.
+    """
+    agent = made(name, meta_batch_size=4, rollouts_per_task=3)
+    horizon, env = agent.distribution.horizon, agent.distribution.vector_env(12)
     env.set_tasks(agent.distribution.sample(4, seeding.generator(0)).repeat(3))
     problem = agent._test_problem()
     with torch.no_grad():
         start = agent.inner.begin(4)
-        trajectories = collect(RolloutPolicy(problem, start, 3, seed=0), env, 100, seed=0)
-        assert trajectories.dones.sum() == 12  # no episode ended early: rows are episodes
-        batch = problem.batch(Rollouts.of(trajectories, whole_episodes=False), 4)
+        trajectories = collect(RolloutPolicy(problem, start, 3, seed=0), env, horizon, seed=0)
+        batch = problem.batch(Rollouts.of(trajectories), 4)
         expected = agent.inner.step(agent.loss, start, batch)
-    policy = agent.policy(4)
-    for episode in range(3):
-        rows = trajectories_of(trajectories, torch.arange(episode, 12, 3))
-        for t in range(100):
-            policy._log_prob = rows.log_probs[:, t]
-            observation, done = rows.observations[:, t], rows.dones[:, t]
-            policy.observe(
-                Transition(observation, rows.actions[:, t], rows.rewards[:, t], done & False, done, observation)
-            )
+    first = first_episodes(trajectories.dones)
+    assert (trajectories.dones.sum() > 12) == (name == "frozen-lake")
+    policy, steps = agent.policy(4), [episodes(trajectories, first, task) for task in range(4)]
+    for k in range(max(len(each["reward"]) for each in steps)):
+        row = {key: torch.stack([each[key][min(k, len(each[key]) - 1)] for each in steps]) for key in steps[0]}
+        policy._log_prob = row["log_prob"]
+        done, observation = row["done"], row["observation"]
+        policy.observe(Transition(observation, row["action"], row["reward"], done & False, done, observation))
     assert policy.adapted.steps.tolist() == [1] * 4
-    for name, value in expected.parameters.items():
-        torch.testing.assert_close(policy.adapted.parameters[name], value, rtol=1e-4, atol=1e-6)
+    for parameter, value in expected.parameters.items():
+        torch.testing.assert_close(policy.adapted.parameters[parameter], value, rtol=1e-4, atol=1e-6)
+
+
+def episodes(trajectories: Trajectories, first: Tensor, task: int) -> dict[str, Tensor]:
+    """The steps of the first episodes of a task's three rows, one after the other."""
+    rows = slice(3 * task, 3 * task + 3)
+    columns = {
+        "observation": trajectories.observations,
+        "action": trajectories.actions,
+        "reward": trajectories.rewards,
+        "done": trajectories.dones,
+        "log_prob": trajectories.log_probs,
+    }
+    return {name: x[rows][first[rows]] for name, x in columns.items()}
 
 
 def test_tasks_adapt_at_their_own_time_and_a_hard_reset_forgets() -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from metarl.agents.in_context.options import RL2Options
     from metarl.agents.in_context.rl2 import RL2
     from metarl.agents.sb3.fine_tuning import FineTuning, FineTuningOptions
-    from metarl.agents.sb3.model_policy import ModelPolicy, TaskModelPolicy
+    from metarl.agents.sb3.model_policy import ModelPolicy, TaskModelPolicy, TrialModelPolicy
 
 __all__ = [
     "MAML",
@@ -45,6 +45,7 @@ __all__ = [
     "RandomLearner",
     "TaskModelPolicy",
     "ThompsonSampling",
+    "TrialModelPolicy",
 ]
 
 __getattr__, __dir__ = hand_on(
@@ -69,6 +70,7 @@ __getattr__, __dir__ = hand_on(
         "RL2Options": "metarl.agents.in_context.options",
         "RandomLearner": "metarl.agents.classical.uniform",
         "TaskModelPolicy": "metarl.agents.sb3.model_policy",
+        "TrialModelPolicy": "metarl.agents.sb3.model_policy",
         "ThompsonSampling": "metarl.agents.classical.bandits",
         "UCB1": "metarl.agents.classical.bandits",
     },

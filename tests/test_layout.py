@@ -40,7 +40,7 @@ ROOMS: dict[str, set[str]] = {  # room -> rooms it may import, beside its own fi
     "envs": GROUND | {"tasks", "functional", "engines", "optima", "evaluation"},
     "agents.catalogue": set(),
     "registry": GROUND | {"tasks", "agents.catalogue", "envs"},
-    "training": GROUND | {"tasks", "trials", "registry"},
+    "training": GROUND | {"tasks", "trials", "registry", "sb3"},
     "reports": GROUND | {"tasks", "trials", "evaluation", "training"},
     "contracts": GROUND | {"tasks", "trials", "engines", "training"},
     "testing": GROUND | {"tasks", "trials", "training", "contracts"},

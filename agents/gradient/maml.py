@@ -113,9 +113,7 @@ class MAML(Agent):
         """Rollouts before every inner step and after the last, their data, and the adapted parameters."""
         tasks = distributed.equal_share(self.options.meta_batch_size, "tasks")
         problem = self._problem(self.options.rollouts_per_task, self.options.inner_steps)
-        if self._env is None:
-            self._env = self.distribution.vector_env(tasks * problem.rollouts, self.device)
-        env = self._env
+        env = self._open_env()
         env.set_tasks(self.distribution.sample(tasks, self._stream("tasks")).repeat(problem.rollouts))
         rollouts, batches = [], []
         with torch.no_grad():
@@ -132,6 +130,12 @@ class MAML(Agent):
                 if step < problem.steps or self.options.outer == "reptile":
                     adapted = self.inner.step(self.loss, adapted, batch, self._chunk())
         return rollouts, batches, adapted
+
+    def _open_env(self) -> TaskVectorEnv:
+        if self._env is None:
+            tasks = distributed.equal_share(self.options.meta_batch_size, "tasks")
+            self._env = self.distribution.vector_env(tasks * self.options.rollouts_per_task, self.device)
+        return self._env
 
     def _learn(self, rollouts: list[Trajectories], batches: list[CollectedBatch]) -> dict[str, float]:
         options = self.options

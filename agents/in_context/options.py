@@ -36,7 +36,11 @@ class RL2Options(TrialPPOOptions):
     num_episodes: Count | None = None
     """Episodes in a training trial; None: the distribution's number. Rows are as long as recent episodes took."""
     batch_steps: Count = 25_000
-    """Environment steps collected for each update."""
+    """Environment steps collected for each update, about: a batch has `num_minibatches` trials at least, unless these
+    are more than twice as many steps, and two trials."""
+    num_envs: Count | None = None
+    """Environments at once, which play the trials of a batch one after another; None: one for each trial, but at most
+    as many as the family says (256 where they are stepped one by one)."""
     learning_rate: Positive = 2e-3
     """Largest learning rate of Adam; it falls linearly to zero."""
     warmup: Fraction = 0.02

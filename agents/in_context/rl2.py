@@ -22,6 +22,7 @@ from metarl.nn.memory import Memory
 from metarl.nn.recurrent import RecurrentMemory
 from metarl.nn.retrieval import Retrieval
 from metarl.nn.transformer import TransformerMemory
+from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
 from metarl.training.agent import Agent
 from metarl.training.checkpoints import check_tensors, pack, unpack
@@ -47,6 +48,7 @@ class RL2(Agent):
     Options = RL2Options
     options: RL2Options
     several_processes = True
+    task_tensors = ("critic.task",)
     for_less_memory = "lower batch_steps, raise num_minibatches, or lower width or bptt_steps"
 
     def __init__(
@@ -135,26 +137,64 @@ class RL2(Agent):
     ) -> tuple[Trajectories, Tensor | None]:
         """This process's share of a batch of trials in new tasks, and the expert labels while they are imitated."""
         steps = self._steps_needed(trial_steps)
-        num_trials = max(self.options.num_minibatches, -(-(self.options.batch_steps // steps) // distributed.size()))
-        if self._env is None:
-            self._env = self.distribution.vector_env(num_trials, self.device)
-        elif self._env.num_envs != num_trials:
-            self._env = self._env.resized(num_trials)
-        env, imitates = self._env, self._has_expert and fraction_done < self.options.imitation_fraction
-        tasks = self.distribution.sample(num_trials, self._stream("tasks"))
-        action_seed, seed = self._stream_seed("act"), self._stream_seed("environment")
+        env, rounds = self._opened(steps), self._rounds(steps)[1]
+        imitates = self._has_expert and fraction_done < self.options.imitation_fraction
+        tasks = self.distribution.sample(rounds * env.num_envs, self._stream("tasks"))
+        played = [
+            self._play(
+                env, tasks[number * env.num_envs : (number + 1) * env.num_envs], steps, imitates, on_step, number
+            )
+            for number in range(rounds)
+        ]
+        labels = [each for _, each in played if each is not None]
+        return Trajectories.joined([each for each, _ in played]), torch.cat(labels) if labels else None
+
+    def _play(
+        self,
+        env: TaskVectorEnv,
+        tasks: Tasks,
+        steps: int,
+        imitates: bool,
+        on_step: Callable[[TaskVectorEnv], None],
+        number: int,
+    ) -> tuple[Trajectories, Tensor | None]:
+        """A trial in each environment, and its expert labels; `number` counts the rounds of a batch."""
+        later = (number,) if number else ()
+        action_seed, seed = self._stream_seed("act", *later), self._stream_seed("environment", *later)
         if self._ppo.graphs and isinstance(env, NativeVectorEnv):
             played = self._captured_rollout(env, steps, imitates)(tasks, action_seed, seed)
             for _ in range(steps):
                 on_step(env)
             return played
         env.set_tasks(tasks)
-        policy = self.policy(num_trials, deterministic=False, seed=action_seed)
+        policy = self.policy(env.num_envs, deterministic=False, seed=action_seed)
         if not imitates:
             return collect(policy, env, steps, seed=seed, on_step=lambda: on_step(env)), None
-        taught = ExpertLabels(policy, self.distribution.expert(num_trials, self.device), tasks)
+        taught = ExpertLabels(policy, self.distribution.expert(env.num_envs, self.device), tasks)
         trajectories = collect(taught, env, steps, seed=seed, on_step=lambda: on_step(env))
         return trajectories, taught.expert_labels(self.options.imitation_temperature)
+
+    def _opened(self, steps: int) -> TaskVectorEnv:
+        """The environments for a batch of rows of `steps` steps."""
+        num_envs, _ = self._rounds(steps)
+        if self._env is None:
+            self._env = self.distribution.vector_env(num_envs, self.device)
+        elif self._env.num_envs != num_envs:
+            self._env = self._env.resized(num_envs)
+        return self._env
+
+    def _open_env(self) -> TaskVectorEnv:
+        return self._opened(self._steps_needed(self._trial_steps(0.0)))
+
+    def _rounds(self, steps: int) -> tuple[int, int]:
+        """How many environments, and how many trials of `steps` steps each of them plays for a batch."""
+        options, share = self.options, distributed.size()
+        fitting = -(-(options.batch_steps // steps) // share)
+        most = 2 * max(options.batch_steps // share, steps) // steps  # where minibatches ask for more trials
+        trials = max(fitting, min(options.num_minibatches, most))
+        limit = self.distribution.most_envs if options.num_envs is None else options.num_envs
+        rounds = 1 if limit is None else -(-trials // limit)
+        return -(-trials // rounds), rounds
 
     def _captured_rollout(self, env: NativeVectorEnv, steps: int, imitates: bool) -> CapturedRollout:
         """The rollout graph of the last update if its settings are the same, else a new one."""

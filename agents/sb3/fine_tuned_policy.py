@@ -14,7 +14,7 @@ from metarl import seeding
 from metarl.adaptation.stacked import Data, Stacked, call_in_tasks
 from metarl.nn.action_heads import action_head
 from metarl.nn.gaussian_heads import GaussianHead
-from metarl.sb3 import SB3Spaces
+from metarl.sb3.spaces import SB3Spaces
 from metarl.seeding import borrowed_randomness
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.policies import AdaptivePolicy, Transition

@@ -19,7 +19,7 @@ from torch import Tensor
 from metarl import seeding
 from metarl.adaptation.stacked import Stacked
 from metarl.agents.sb3.fine_tuned_policy import FineTunedPolicy, Tuning, learner_state, load_learner_state
-from metarl.sb3 import TaskVecEnv
+from metarl.sb3.task_vec_env import TaskVecEnv
 from metarl.seeding import borrowed_randomness
 from metarl.spaces import is_plain, kinds
 from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
@@ -139,6 +139,9 @@ class FineTuning(Agent):
 
     def attention_weights(self, context: Context) -> Tensor | None:
         return None
+
+    def _open_env(self) -> TaskVectorEnv:
+        return self._pool.engine
 
     def train_step(self, fraction_done: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
         """One rollout in new tasks and one PPO update, from random streams of their own: nothing else carries over."""

@@ -4,10 +4,12 @@ from typing import Any, Protocol, final
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
 from metarl import seeding
-from metarl.sb3 import SB3Spaces, with_task
+from metarl.sb3.spaces import SB3Spaces, with_task
+from metarl.sb3.trial_vec_env import TrialFeatures
 from metarl.seeding import borrowed_randomness
 from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import TaskDistribution
@@ -136,6 +138,57 @@ class TaskModelPolicy(PrivilegedPolicy):
         return None
 
 
+@final
+class TrialModelPolicy(AdaptivePolicy):
+    """Acts as a recurrent model that was trained in a `TrialVecEnv`: its memory lasts for the trial and adapts.
+
+    >>> import metarl
+    >>> from metarl.sb3 import TrialVecEnv
+    >>> from stable_baselines3 import PPO
+    >>> rooms = metarl.make("grid-navigation")
+    >>> model = PPO("MlpPolicy", TrialVecEnv(rooms, num_envs=4), n_steps=16, device="cpu").learn(64)
+    >>> metarl.evaluate(TrialModelPolicy(model, rooms, num_tasks=10), rooms.split("test"), num_tasks=10).returns.shape
+    (10, 4)
+
+    Raises ValueError if the model was trained on other spaces.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        distribution: TaskDistribution,
+        num_tasks: int,
+        *,
+        deterministic: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(num_tasks)
+        self._features = TrialFeatures(distribution)
+        expected = spaces.Box(-np.inf, np.inf, (self._features.size,), np.float32)
+        _check_spaces(model, expected, self._features.convention.action_space)
+        self._draws = seeding.generator(seed, "actions")
+        self._model = model
+        self._deterministic = deterministic
+        self._state: Any = None
+        self._last: Transition | None = None
+        self._started = torch.zeros(num_tasks)
+
+    def begin(self, mask: Tensor | None = None) -> None:
+        self._started[slice(None) if mask is None else mask.cpu()] = 0.0
+
+    def act(self, observation: Tensor) -> Tensor:
+        seen = self._features(observation, self._last, self._started).numpy().astype(np.float32)
+        with borrowed_randomness(_next_seed(self._draws)):
+            action, self._state = self._model.predict(
+                seen, self._state, self._started.numpy() == 0, self._deterministic
+            )
+        self._started = torch.ones(self.num_tasks)
+        return self._features.convention.action(torch.as_tensor(action))
+
+    def observe(self, transition: Transition) -> None:
+        self._last = transition
+
+
 def _next_seed(stream: torch.Generator) -> int:
     """A seed for one draw of Stable-Baselines3, which takes it from the global random state."""
     return int(torch.randint(2**62, (), generator=stream))
@@ -147,5 +200,6 @@ def _check_spaces(model: Model, observation_space: Any, action_space: Any) -> No
         if own != expected:
             raise ValueError(
                 f"the model was trained with the {role} space {own}, these tasks have {expected}; train it in a "
-                "metarl.sb3.TaskVecEnv of them (show_task=True for TaskModelPolicy, without it for ModelPolicy)"
+                "metarl.sb3.TaskVecEnv of them (show_task=True for TaskModelPolicy, without it for ModelPolicy), or in "
+                "a TrialVecEnv for TrialModelPolicy"
             )

@@ -102,7 +102,10 @@ def evaluate(
         test = MetaTest(family.split(split), num_tasks, num_episodes, seed, device)
         print(adaptation_table([test.play(test.baseline(subject), subject)]))
         return 0
-    trained_in = run.config.make_distribution(trust or distribution == run.config.distribution)  # named by this command
+    if distribution is not None and family.name == run.family():
+        trained_in = family  # whose module may have another name now
+    else:
+        trained_in = run.config.make_distribution(trust or distribution == run.config.distribution)  # named here
     agent = load(run.path, device, trained_in, trust)
     episodes = agent.trial_episodes if num_episodes is None and distribution is None else num_episodes
     test = MetaTest(family.split(split), num_tasks, episodes, seed, device, chosen)

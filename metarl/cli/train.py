@@ -146,7 +146,7 @@ def _start(name: str, agent_class: "type[Agent]", launch: Launch) -> "tuple[Run,
         return Run(folder, config), agent  # the first process alone reads and writes there, and tells it what to know
     if not launch.resume:
         return Run.create(folder, config), agent
-    run = Run.resume(folder, config)
+    run = Run.resume(folder, config, distribution.name)
     if run.checkpoint.exists():
         agent.resume(run.checkpoint)
     return run, agent

@@ -36,8 +36,11 @@ class SimulatorVectorEnv(TaskVectorEnv):
         envs: VectorEnv,
         apply: ApplyTasks,
         device: torch.device | str = "cpu",
+        masked: bool = True,
     ) -> None:
+        """`masked` says whether some environments can be reset without the others."""
         super().__init__(distribution, envs.num_envs, device)
+        self._masked = masked
         self._envs = envs
         self._apply = apply
         self._mode = autoreset_mode(envs)
@@ -99,6 +102,12 @@ class SimulatorVectorEnv(TaskVectorEnv):
 
     def _restart(self, mask: np.ndarray, seed: int | None = None) -> None:
         """Reset the slots in the mask, in the tasks that are set for them."""
+        if not (self._masked or mask.all()):
+            raise ValueError(
+                f"{self.distribution.name} resets all of its environments or none, and {int(mask.sum())} of "
+                f"{self.num_envs} are to be reset: tasks change in all at once, and episodes end by its own limit. "
+                "Training and evaluation do so, a TaskVecEnv does where its tasks stay"
+            )
         tasks = self.tasks.to("cpu")
         self._now = tasks if self._now is None else tasks.where(torch.from_numpy(mask), self._now)
         parameters = {name: values.numpy().copy() for name, values in self._now.parameters.items()}
@@ -154,9 +163,13 @@ def autoreset_mode(envs: VectorEnv) -> AutoresetMode:
         raise ValueError(f'metadata["autoreset_mode"] must be one of {modes}, got {envs.metadata}') from None
 
 
-def check_reset_mask(envs: VectorEnv) -> None:
-    """ValueError if a masked reset of the first of two environments moves the second, as far as that can be seen."""
-    autoreset_mode(envs)
+def resets_by_mask(envs: VectorEnv) -> bool:
+    """Whether a masked reset of the first of two environments leaves the second alone, as far as that can be seen.
+
+    Environments that reset themselves (SAME_STEP) may lack it: they then take new tasks all at once. Raises ValueError
+    if others do, since their episodes could not be ended one by one, and if they do not say their convention.
+    """
+    mode = autoreset_mode(envs)
     envs.action_space.seed(0)
     first = np.array(envs.reset(seed=0)[0])
     for _ in range(TRIES):
@@ -165,8 +178,10 @@ def check_reset_mask(envs: VectorEnv) -> None:
         if np.any(terminated) or np.any(truncated) or not np.array_equal(before[1], first[1]):
             break
     after = envs.reset(options={"reset_mask": np.array([True, False])})[0]
-    if not np.array_equal(np.array(after)[1], before[1]):
+    masked = np.array_equal(np.array(after)[1], before[1])
+    if not masked and mode != AutoresetMode.SAME_STEP:
         raise ValueError(
             "reset(options={'reset_mask': mask}) must reset the environments in the mask and leave the others where "
             "they are, as gymnasium's SyncVectorEnv and AsyncVectorEnv do; this one reset the others, too"
         )
+    return masked

@@ -4,7 +4,7 @@ import functools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, final, get_args
+from typing import Any, ClassVar, Literal, final, get_args
 
 import gymnasium
 import numpy as np
@@ -119,6 +119,8 @@ class GymTasks(PriorTasks):
                 f"{self.name}: apply must be a function or one of {', '.join(get_args(Channel))}, got {self.apply!r}"
             )
         super().__post_init__()
+
+    most_envs: ClassVar[int | None] = 256  # they are stepped one by one, and each may hold a simulator
 
     __hash__ = PriorTasks.__hash__  # else the dataclass makes one of its own, of mappings that have none
 

@@ -8,7 +8,7 @@ from typing import Any, final
 import gymnasium
 import torch
 
-from metarl.engines.external_vector import ApplyTasks, SimulatorVectorEnv, check_reset_mask
+from metarl.engines.external_vector import ApplyTasks, SimulatorVectorEnv, resets_by_mask
 from metarl.engines.gym_making import Question, answer
 from metarl.engines.single_env import SlotEnv
 from metarl.foreign import described
@@ -67,7 +67,7 @@ class VectorTasks(PriorTasks):
     __hash__ = PriorTasks.__hash__  # else the dataclass makes one of its own, of mappings that have none
 
     def vector_env(self, num_envs: int, device: torch.device | str = "cpu") -> SimulatorVectorEnv:
-        return SimulatorVectorEnv(self, self.make(num_envs), self.apply, device)
+        return SimulatorVectorEnv(self, self.make(num_envs), self.apply, device, self._env_spec.masked)
 
     def env(self, task: Tasks | None = None, render_mode: str | None = None) -> SlotEnv:
         """A batch of one as an ordinary environment; ValueError if a picture of it is asked for."""
@@ -88,8 +88,7 @@ def _env_spec(family: str, make: MakeVector, max_episode_steps: int | None) -> E
         envs = make(2)
         try:
             spec = _look(envs, max_episode_steps)
-            check_reset_mask(envs)
-            return spec
+            return spec._replace(masked=resets_by_mask(envs))
         finally:
             envs.close()
     except ValueError as error:

@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -104,9 +105,13 @@ class Worker:
     def _obituary(self) -> str:
         self._process.join(FAREWELL_S)
         text = f"{self.label} died in {self._called!r} with exit code {self._process.exitcode}"
-        if self._called == "starting":
-            text += "; a script that starts workers needs `if __name__ == '__main__':` around what it runs"
-        return text
+        if self._called != "starting":
+            return text
+        if getattr(sys.modules.get("__main__"), "__file__", None) == "<stdin>":
+            return (
+                f"{text}; a script from standard input cannot start workers: they read it again, so keep it in a file"
+            )
+        return f"{text}; a script that starts workers needs `if __name__ == '__main__':` around what it runs"
 
 
 def _serve(pipe: connection.Connection) -> None:

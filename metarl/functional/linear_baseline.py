@@ -5,7 +5,8 @@ Shapes: N tasks, R rollouts, T steps, D features of an observation, F = 2 D + 4.
 arguments, if shapes differ.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from metarl.spaces import channels_first, is_image, scaled_pixels
 
 RIDGE = 1e-5
 LARGEST_RIDGE = 1e5
+WIDEST, SKETCH = 512, 256  # columns of an observation at most, and of what is wider
 
 
 def linear_features(observation: Tensor, time: Tensor) -> Tensor:
@@ -35,12 +37,19 @@ def linear_features(observation: Tensor, time: Tensor) -> Tensor:
 def observation_features(observation: Tensor, space: spaces.Space[Any]) -> Tensor:
     """Observations `[..., *shape]` as vectors `[..., D]`: a Box is flattened, discrete spaces become one-hot.
 
-    Images become the brightness of 16 cells (`coarse`). Raises TypeError for any other space.
+    Images become the brightness of 16 cells (`coarse`), and what would be wider than 512 becomes a sketch of 256
+    (`sketch`), because a fit takes the cube of the width. Raises TypeError for any other space.
     """
     if is_image(space):
         return coarse(observation, space)
     if isinstance(space, spaces.Box):
-        return observation.flatten(observation.dim() - len(space.shape))
+        flat = observation.flatten(observation.dim() - len(space.shape))
+        return flat if flat.shape[-1] <= WIDEST else sketch(flat)
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        counts = [int(space.n)] if isinstance(space, spaces.Discrete) else space.nvec.ravel().tolist()
+        if sum(counts) > WIDEST:
+            index = observation - torch.as_tensor(space.start, device=observation.device)
+            return one_hot_sketch(index.reshape(*index.shape[: index.dim() - len(space.shape or ())], -1), counts)
     if isinstance(space, spaces.Discrete):
         return nn.functional.one_hot(observation - int(space.start), int(space.n)).float()
     if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
@@ -136,3 +145,26 @@ def coarse(observation: Tensor, space: spaces.Box) -> Tensor:
     """Mean brightness `[..., 16]`, from 0 to 1, of 4 x 4 cells of images `[..., *shape]`."""
     x = scaled_pixels(channels_first(observation, space), space).mean(-3)  # [..., C, H, W] -> [..., H, W]
     return nn.functional.adaptive_avg_pool2d(x.reshape(-1, 1, *x.shape[-2:]), GRID).reshape(*x.shape[:-2], -1)
+
+
+def sketch(x: Tensor) -> Tensor:
+    """Vectors `[..., D]` in 256 columns: each entry is added to one of them with a sign, both by a hash of its number.
+
+    Products of vectors stay the same in the mean (Weinberger et al. 2009, arXiv 0902.2206).
+    """
+    place, sign = _hashed(torch.arange(x.shape[-1], device=x.device))
+    columns = x.new_zeros(*x.shape[:-1], SKETCH).index_add(-1, place, x * sign)
+    return columns * math.sqrt(SKETCH / x.shape[-1])
+
+
+def one_hot_sketch(index: Tensor, counts: Sequence[int]) -> Tensor:
+    """The sketch, without its scale, of one-hot vectors of K entries `index` [..., K] with `counts` options each."""
+    ends = torch.as_tensor(counts, device=index.device).cumsum(0)
+    place, sign = _hashed(index + ends - torch.as_tensor(counts, device=index.device))
+    return torch.zeros(*index.shape[:-1], SKETCH, device=index.device).scatter_add(-1, place, sign)
+
+
+def _hashed(number: Tensor) -> tuple[Tensor, Tensor]:
+    """A column below 256 and a sign for each of some integers [...], by multiplicative hashing."""
+    mixed = (number.long() * 2_654_435_761) % 2**32
+    return (mixed >> 20) % SKETCH, ((mixed >> 12) % 2 * 2 - 1).float()

@@ -16,12 +16,16 @@ from metarl.spaces import is_image
 from metarl.trials.context import Context
 from metarl.trials.trajectories import Trajectories
 
+MOST_OPTIONS = 10_000  # of an entry that has an embedding for each
+
 
 @final
 class ObservationEncoder(nn.Module):
     """Observations `[..., *shape]` as vectors `[..., width]`.
 
     Images pass through convolutions, any other Box through a linear map, discrete spaces through embeddings.
+    An entry of more than 10 000 options is read as a number of two digits, so that its embeddings stay few (quotient
+    and remainder, Shi et al. 2019, arXiv 1909.02107).
 
     >>> encoder = ObservationEncoder(spaces.Box(-1, 1, (4,)), width=8)
     >>> encoder(torch.zeros(7, 5, 4)).shape
@@ -44,12 +48,9 @@ class ObservationEncoder(nn.Module):
             nn.init.zeros_(self.layer.bias)
             fields = self.layer.in_features
         elif isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
-            counts = np.atleast_1d(space.n if isinstance(space, spaces.Discrete) else space.nvec.ravel())
-            starts = np.cumsum(counts) - counts - np.atleast_1d(np.asarray(space.start)).ravel()
-            self.layer = nn.Embedding(int(counts.sum()), width)
-            fields = len(counts)
-            self.offsets: Tensor
-            self.register_buffer("offsets", torch.as_tensor(starts, dtype=torch.int64), persistent=False)
+            self.digits = Digits(space)
+            self.layer = nn.Embedding(self.digits.num_symbols, width)
+            fields = self.digits.num_digits
         else:
             raise TypeError(f"observations must be Box, Discrete or MultiDiscrete, got {space}")
         nn.init.normal_(self.layer.weight, std=1 / math.sqrt(fields))
@@ -61,14 +62,56 @@ class ObservationEncoder(nn.Module):
         if isinstance(self.layer, nn.Linear):
             x = self.normaliser(observation)  # [..., *shape] -> [..., D] -> [..., width]
             return self.layer(x.flatten(x.dim() - len(self._shape)))  # type: ignore[no-any-return]
-        # K discrete entries: [..., *shape] -> [..., K] -> [..., K, width] -> [..., width]
-        index = observation.flatten(observation.dim() - len(self._shape)) if self._shape else observation[..., None]
-        return self.layer(index + self.offsets).sum(-2)  # type: ignore[no-any-return]
+        # [..., *shape] -> K digits [..., K] -> [..., K, width] -> [..., width]
+        return self.layer(self.digits(observation)).sum(-2)  # type: ignore[no-any-return]
 
     def update_statistics(self, observation: Tensor) -> None:
         """Add a batch to the statistics that normalise a Box. Images and discrete observations have none."""
         if self.image is None and isinstance(self.layer, nn.Linear):
             self.normaliser.update_statistics(observation)
+
+
+@final
+class Digits(nn.Module):
+    """Discrete observations `[..., *shape]` as symbols `[..., K]`, each from 0 to `num_symbols - 1` and of one place.
+
+    An entry of few options is one digit, of more than `MOST_OPTIONS` two: its quotient and its remainder.
+    """
+
+    def __init__(self, space: spaces.Discrete | spaces.MultiDiscrete) -> None:
+        super().__init__()
+        self._dim = len(space.shape or ())
+        counts = np.atleast_1d(space.n if isinstance(space, spaces.Discrete) else space.nvec.ravel()).tolist()
+        first = np.atleast_1d(np.asarray(space.start)).ravel()
+        rows = [row for entry, count in enumerate(counts) for row in _digits(entry, count)]
+        self.entry: Tensor  # [K] which entry a digit belongs to
+        self.divisor: Tensor  # [K]
+        self.options: Tensor  # [K]
+        self.first: Tensor  # [entries] where an entry begins to count
+        self.offset: Tensor  # [K] the first symbol of a digit; where all are plain, less what its entry begins with
+        entry, divisor, options = torch.tensor(rows).T
+        self._plain = bool((divisor == 1).all()) and len(rows) == len(counts)
+        self.num_digits, self.num_symbols = len(rows), int(options.sum())
+        self.register_buffer("entry", entry, persistent=False)
+        self.register_buffer("divisor", divisor, persistent=False)
+        self.register_buffer("options", options, persistent=False)
+        self.register_buffer("first", torch.as_tensor(first, dtype=torch.int64), persistent=False)
+        offset = options.cumsum(0) - options
+        self.register_buffer("offset", offset - self.first if self._plain else offset, persistent=False)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        index = observation.flatten(observation.dim() - self._dim) if self._dim else observation[..., None]
+        if not self._plain:
+            index = (index - self.first)[..., self.entry] // self.divisor % self.options
+        return index + self.offset
+
+
+def _digits(entry: int, count: int) -> list[tuple[int, int, int]]:
+    """Entry, divisor and number of options of the digits of an entry with `count` options."""
+    if count <= MOST_OPTIONS:
+        return [(entry, 1, count)]
+    base = math.isqrt(count - 1) + 1
+    return [(entry, base, -(-count // base)), (entry, 1, base)]
 
 
 @final

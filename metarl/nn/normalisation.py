@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from metarl import distributed
 
+ROUNDING = 1e-7  # of float32, relative to the value
+
 
 @final
 class RewardScale(nn.Module):
@@ -31,7 +33,11 @@ class RewardScale(nn.Module):
 
 @final
 class RunningNormaliser(nn.Module):
-    """Shifts and scales `[..., *shape]` to mean 0 and deviation 1 over all batches so far; clips to ±10."""
+    """Shifts and scales `[..., *shape]` to mean 0 and deviation 1 over all batches so far; clips to ±10.
+
+    Units do not matter: a signal of a millionth is scaled as one of a million is. Only entries whose deviation is
+    within the rounding of float32 count as constants, which are shifted and not scaled.
+    """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -43,8 +49,9 @@ class RunningNormaliser(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
 
     def forward(self, x: Tensor) -> Tensor:
-        deviation = self.square.sqrt().clamp(min=1e-4)
-        return ((x - self.mean.float()) / deviation.float()).clamp(-10, 10)
+        deviation = self.square.sqrt()
+        scale = torch.where(deviation > ROUNDING * self.mean.abs(), deviation, 1.0)
+        return ((x - self.mean.float()) / scale.float()).clamp(-10, 10)
 
     def update_statistics(self, x: Tensor) -> None:
         """Add a batch `[..., *shape]`, by the parallel form of Welford's recursion. Call it between updates only."""

@@ -26,7 +26,8 @@ from metarl.files import leftovers, write_atomically
 from metarl.registry import build, plain_options
 from metarl.tasks.distribution import TaskDistribution
 from metarl.training.agent import Agent
-from metarl.training.description import flattened, read_field
+from metarl.training.checkpoints import load_checkpoint
+from metarl.training.description import flattened, read_description, read_field
 from metarl.training.logs import STEPS, has_tensorboard, numeric_rows, progress_files
 
 CONFIG = "config.json"
@@ -169,11 +170,16 @@ class Run:
         return cls(path, RunConfig.from_json(values, str(file)))
 
     @classmethod
-    def resume(cls, path: str | Path, config: RunConfig) -> "Run":
-        """The run in a folder, to go on to `config.total_timesteps`; ValueError if `config` is that of another run."""
+    def resume(cls, path: str | Path, config: RunConfig, family: str | None = None) -> "Run":
+        """The run in a folder, to go on to `config.total_timesteps`; ValueError if `config` is that of another run.
+
+        `family` is the versioned name of its task distribution: the same family may stand in a module with a new name.
+        """
         if not (Path(path) / CONFIG).is_file():
             raise ValueError(f"{path} is not a run folder: it has no {CONFIG}; a new run starts without --resume")
         run = cls.open(path)
+        if run.config.distribution != config.distribution and family is not None and family == run.family():
+            run.config = replace(run.config, distribution=config.distribution)
         if differences := run.config.differences(config):
             raise ValueError(
                 f"{path} is another run ({'; '.join(differences)}): repeat its own command with --resume, "
@@ -187,6 +193,14 @@ class Run:
     def checkpoint(self) -> Path:
         """Where the last checkpoint is, once there is one."""
         return self.path / CHECKPOINT
+
+    def family(self) -> str | None:
+        """The versioned name of the task distribution in the last checkpoint; None where there is no checkpoint."""
+        if not self.checkpoint.exists():
+            return None
+        _, values = load_checkpoint(self.checkpoint)
+        description = read_description(values, str(self.checkpoint))
+        return str(description.distribution["name"])
 
     def evaluation(self, split: str) -> Path:
         """Where the evaluation of the last checkpoint on a split is, once it was made."""

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, final
@@ -43,7 +44,8 @@ def train(
         keeper = Checkpointing(run.checkpoint, interruption, seconds_between_checkpoints)
         callbacks = [keeper] if callback is None or not first else [callback, keeper]
         try:
-            with contextlib.suppress(_Stop):
+            with contextlib.suppress(_Stop), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "trained for .* steps already")  # a run may be complete
                 agent.learn(run.config.total_timesteps, callback=callbacks, progress_bar=progress_bar and first)
             keeper.save()
             return interruption.signal

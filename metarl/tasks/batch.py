@@ -1,6 +1,6 @@
 """A batch of tasks: what varies between the environments of a family, as named and bounded tensors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -58,6 +58,12 @@ class Tasks:
     def repeat(self, count: int) -> "Tasks":
         """Each task `count` times in a row (task-major): N tasks become N * count."""
         return Tasks({name: values.repeat_interleave(count, 0) for name, values in self.parameters.items()}, self.space)
+
+    @staticmethod
+    def joined(parts: "Sequence[Tasks]") -> "Tasks":
+        """Several batches of one family as one."""
+        first = parts[0]
+        return Tasks({name: torch.cat([part[name] for part in parts]) for name in first.parameters}, first.space)
 
     def to(self, device: torch.device | str) -> "Tasks":
         """These tasks on `device`: the very same, not checked again, if they are there."""

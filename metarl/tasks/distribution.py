@@ -54,6 +54,8 @@ class TaskDistribution(ABC):
     limits: Limits = field(default=(), kw_only=True)
 
     splits: ClassVar[tuple[str, ...]] = ("train", "test", "ood")
+    # how many environments training opens at once, at most; None: as many as it needs, since a batch costs one step
+    most_envs: ClassVar[int | None] = None
     # True where a published protocol tests on the training tasks, because there are so few that all are met in training
     splits_share_tasks: ClassVar[bool] = False
     # True where what is observed depends on the task by design: levels with walls to see, objects that start elsewhere
@@ -224,6 +226,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
         self.num_envs = num_envs
         self.device = torch.device(device)
         self._tasks: Tasks | None = None  # of every slot, on the device
+        self.last_step: Step | None = None  # what a rollout noted last, for callbacks of training; None: nothing
         self.single_observation_space = distribution.observation_space
         self.single_action_space = distribution.action_space
         self.observation_space = batch_space(distribution.observation_space, num_envs)

@@ -30,6 +30,7 @@ class EnvSpec(NamedTuple):
     action_space: spaces.Space[Any]
     horizon: int
     title: str  # the id that gymnasium knows it by, else the name of its class
+    masked: bool = True  # of a vector environment: whether some of it can be reset without the others
 
 
 class PriorTasks(TaskDistribution):

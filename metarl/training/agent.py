@@ -5,14 +5,13 @@ import inspect
 import json
 import operator
 import time
-from abc import ABC, abstractmethod
+import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, final
 
 import torch
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
-from stable_baselines3.common.logger import Logger, configure
 from torch import Tensor
 from typing_extensions import Self
 
@@ -21,8 +20,8 @@ from metarl.devices import out_of_memory_says, resolve_device
 from metarl.registry import resolve
 from metarl.scalars import python_scalar
 from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
-from metarl.tasks.policies import AdaptivePolicy
-from metarl.training.checkpoints import load_checkpoint, save_checkpoint
+from metarl.training.callback_model import CallbackModel, callback_chain
+from metarl.training.checkpoints import fitting, load_checkpoint, save_checkpoint
 from metarl.training.description import (
     Description,
     _name,
@@ -34,17 +33,17 @@ from metarl.training.description import (
     restore_distribution,
 )
 from metarl.training.options import refuse_former_names
-from metarl.training.progress_bar import StepProgress
+from metarl.training.step_locals import StepLocals
 from metarl.training.teaching import Teaching
 from metarl.trials.context import Context
 
 
-class Agent(ABC):
+class Agent(CallbackModel):
     """Learns across the tasks of a distribution (outer loop) and makes policies that adapt inside a task (inner loop).
 
     A run is a function of distribution, options and seed: every random draw comes from a stream named by the seed and
     the number of the update. A checkpoint between two updates is therefore enough to resume a run exactly.
-    Callbacks and loggers of Stable-Baselines3 work unchanged.
+    Callbacks and loggers of Stable-Baselines3 work: what they read in `self.locals` is in `StepLocals`.
 
     Processes in one group of torch.distributed (`metarl.distributed.joined`) train one agent together. Each process
     learns from its share of every batch.
@@ -56,6 +55,9 @@ class Agent(ABC):
     Options: ClassVar[type]  # a frozen dataclass, with a line of documentation under each field
     teaching: Teaching = Teaching()  # what it learns from in meta-training besides the reward
     several_processes: ClassVar[bool] = False  # whether several processes can train it
+    task_tensors: ClassVar[
+        tuple[str, ...]
+    ] = ()  # how names of tensors begin that depend on what a task's parameters are
     for_less_memory: ClassVar[str] = "choose options for smaller batches"  # what to do if the device is out of memory
 
     def __init__(
@@ -66,30 +68,20 @@ class Agent(ABC):
                 f"agents learn in float32, and torch's default dtype is {torch.get_default_dtype()}: call "
                 "torch.set_default_dtype(torch.float32) before"
             )
-        self.distribution = distribution
+        super().__init__(distribution)
         self.options = self.Options() if options is None else options
         if not isinstance(self.options, self.Options):
             raise TypeError(f"options must be {self.Options.__qualname__}, got {type(self.options).__name__}")
         self.seed = operator.index(python_scalar(seed))
         self.device = resolve_device(device)
-        self.num_timesteps = 0  # environment steps, over all tasks
         self.updates = 0
         self._steps_at_update = 0
         self._processes = distributed.size()  # number of processes that trained it so far
-        self._logger: Logger | None = None
-        self._env: TaskVectorEnv | None = None
 
     @property
     def trial_episodes(self) -> int:
         """Number of episodes in a trial for which the agent is trained."""
         return self.distribution.num_episodes
-
-    @abstractmethod
-    def policy(self, num_tasks: int, deterministic: bool | None = None, seed: int = 0) -> AdaptivePolicy:
-        """A policy that acts and adapts in `num_tasks` tasks at once, with the parameters learned so far.
-
-        If `deterministic`, it takes the most likely actions, else it draws them; None: the agent's own choice.
-        """
 
     @abstractmethod
     def train_step(self, fraction_done: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
@@ -115,11 +107,21 @@ class Agent(ABC):
         """Restore what `state` returned. Raises ValueError, naming `source`, if names or shapes differ."""
 
     @final
-    def learn(self, total_timesteps: int, callback: Any = None, progress_bar: bool = False) -> Self:
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: Any = None,
+        progress_bar: bool = False,
+        reset_num_timesteps: bool | None = None,
+    ) -> Self:
         """Meta-train until `num_timesteps` reaches `total_timesteps`. After `load` it resumes exactly.
 
+        An agent that is there already is told so in a UserWarning. `reset_num_timesteps` trains it on, as in
+        Stable-Baselines3: True for `total_timesteps` from a count of zero, with all schedules (learning rate,
+        imitation, length of trials) from their start; False for `total_timesteps` more, with schedules of the sum.
+
         `callback` is a Stable-Baselines3 callback, a list of callbacks or a function. If one returns False, training
-        stops at the end of the update.
+        stops at the end of the update. Environments are closed at the end.
         With several processes, each calls its own callbacks: only the first should have callbacks that write files. If
         one process stops, all stop. All processes start from the state of the first.
 
@@ -127,10 +129,29 @@ class Agent(ABC):
         lower, if the device is out of memory.
         """
         self.check_processes()
+        if reset_num_timesteps:
+            self.num_timesteps = self._steps_at_update = 0
+        elif reset_num_timesteps is not None:
+            total_timesteps += self.num_timesteps
         self._start_together(total_timesteps)
-        callbacks = self._callbacks(callback, progress_bar)
+        if self.num_timesteps >= total_timesteps:
+            warnings.warn(
+                f"trained for {self.num_timesteps} steps already, and learn({total_timesteps}) trains until there are "
+                "so many: give reset_num_timesteps=False to train for so many more, True to begin anew",
+                stacklevel=2,
+            )
+        try:
+            self._train(total_timesteps, callback, progress_bar)
+        finally:
+            self.close()
+        return self
+
+    def _train(self, total_timesteps: int, callback: Any, progress_bar: bool) -> None:
+        self._opens = True
+        callbacks = callback_chain(self, callback, progress_bar)
         start = time.monotonic()
-        callbacks.on_training_start({"self": self, "total_timesteps": total_timesteps}, {})
+        told = StepLocals(lambda: self._env, {"self": self, "total_timesteps": total_timesteps})
+        callbacks.on_training_start(told, {})
         going = True
 
         def on_step(env: TaskVectorEnv) -> None:
@@ -149,7 +170,34 @@ class Agent(ABC):
             callbacks.on_rollout_end()
             going = not distributed.largest(not going)
         callbacks.on_training_end()
-        return self
+
+    @final
+    def transfer(self, distribution: TaskDistribution) -> Self:
+        """A new agent with these parameters, to train on in another family of the same spaces: its count is zero.
+
+        What depends on the parameters of a task, such as a privileged critic's view of them, starts anew where the two
+        families differ in them. Raises ValueError if observations or actions differ.
+
+        >>> import metarl
+        >>> from metarl.agents import RL2, RL2Options
+        >>> few, many = (metarl.make("bernoulli-bandit", arms=5, pulls=pulls) for pulls in (5, 10))
+        >>> RL2(few, RL2Options(width=8), device="cpu").transfer(many).distribution.horizon
+        10
+        """
+        for role in ("observation", "action"):
+            mine, other = (getattr(family, f"{role}_space") for family in (self.distribution, distribution))
+            if mine != other:
+                raise ValueError(
+                    f"the {role} space of {self.distribution.name} is {mine}, that of {distribution.name} {other}: an "
+                    "agent goes on in families of the same spaces only"
+                )
+        agent = type(self)(distribution, self.options, seed=self.seed, device=self.device)
+        other_tasks = self.distribution.task_space != distribution.task_space
+        state = fitting(self.state(), agent.state(), self.task_tensors, other_tasks)
+        agent.load_state(state, self.distribution.name)
+        agent.updates = self.updates  # so that random streams go on
+        agent._processes = self._processes
+        return agent
 
     @final
     def save(self, path: str | Path) -> None:
@@ -171,11 +219,12 @@ class Agent(ABC):
     ) -> Self:
         """The agent saved at `path`.
 
-        `distribution` must be given if it cannot be made again from its registered name and plain options.
+        `distribution` must be given if it cannot be made again from its registered name and plain options. It may be
+        another family of the same spaces, of which a UserWarning tells if it has another name (see `transfer`).
         With `trust`, the file may name an agent or a distribution as `module:attribute` that is not registered.
         Importing it runs code. The class that `load` is called on needs no trust.
 
-        Raises ValueError if the file is damaged, or was saved by another agent or for another distribution.
+        Raises ValueError if the file is damaged, or was saved by another agent or for other spaces.
         """
         source = str(path)
         tensors, values = load_checkpoint(path, resolve_device(device))
@@ -186,16 +235,14 @@ class Agent(ABC):
             raise ValueError(f"{path} holds a {agent_class.__name__}, not a {cls.__name__}")
         if distribution is None:
             distribution = restore_distribution(description.distribution, source, trust)
-        elif distribution.name != description.distribution["name"]:
-            raise ValueError(
-                f"{path} was trained on {description.distribution['name']}, not on {distribution.name}: "
-                "their observations, actions or tasks differ"
-            )
         with blamed_on(source):
             refuse_former_names(description.options, agent_class.Options)
             options = agent_class.Options(**description.options)
             agent: Self = agent_class(distribution, options, seed=description.seed, device=device)
-        agent._restore(tensors, description, source)
+        agent._restore(fitting(tensors, agent.state(), agent.task_tensors), description, source)
+        if distribution.name != description.distribution["name"]:
+            trained = f"{path} was trained on {description.distribution['name']}"
+            warnings.warn(f"{trained}, and goes on in {distribution.name}", stacklevel=2)
         return agent
 
     @final
@@ -216,25 +263,6 @@ class Agent(ABC):
         """Raise ValueError if there are several processes and this agent can train in one only."""
         if distributed.size() > 1 and not self.several_processes:
             raise ValueError(f"{type(self).__name__} trains in one process, not in {distributed.size()}")
-
-    @property
-    def logger(self) -> Logger:
-        """The Stable-Baselines3 logger of training; without `set_logger` it writes nothing."""
-        if self._logger is None:
-            self._logger = configure(None, [])
-        return self._logger
-
-    def set_logger(self, logger: Logger) -> None:
-        self._logger = logger
-
-    def get_env(self) -> TaskVectorEnv | None:
-        """The environments of the current rollout; Stable-Baselines3's callbacks ask for them."""
-        return self._env
-
-    @final
-    def get_vec_normalize_env(self) -> None:
-        """None: agents have no such wrapper. Stable-Baselines3's checkpoint callback calls this method."""
-        return
 
     def _restore(self, tensors: Mapping[str, Tensor], description: Description, source: str) -> None:
         with blamed_on(source):
@@ -275,15 +303,6 @@ class Agent(ABC):
                 f"not by {distributed.size()}"
             )
         self._processes = distributed.size()
-
-    def _callbacks(self, callback: Any, progress_bar: bool) -> BaseCallback:
-        if isinstance(callback, list):
-            callback = CallbackList(callback)
-        if not isinstance(callback, BaseCallback):
-            callback = ConvertCallback(callback)
-        chain = CallbackList([callback, StepProgress()]) if progress_bar else callback
-        chain.init_callback(self)  # type: ignore[arg-type]  # callbacks use only what an Agent has too
-        return chain
 
     def _log(self, metrics: dict[str, float]) -> None:
         for name, value in metrics.items():

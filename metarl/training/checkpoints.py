@@ -95,6 +95,23 @@ def _metadata(content: bytes) -> dict[str, str]:
     return metadata
 
 
+def fitting(
+    state: Mapping[str, Tensor], own: Mapping[str, Tensor], task_tensors: tuple[str, ...], other_tasks: bool = False
+) -> dict[str, Tensor]:
+    """The tensors of `state`, with an agent's `own` in the place of those that depend on tasks of another kind.
+
+    These are the ones whose names begin as `task_tensors` and, of an optimiser, their moments: where shapes differ, and
+    the former wherever the agent meets `other_tasks`. All others stay, for `check_tensors` to judge.
+    """
+    fitted = dict(state)
+    for name, tensor in own.items():
+        of_task = bool(task_tensors) and name.startswith(task_tensors)
+        depends = of_task or (bool(task_tensors) and name.startswith("adam."))
+        if name in state and depends and (state[name].shape != tensor.shape or (of_task and other_tasks)):
+            fitted[name] = tensor
+    return fitted
+
+
 def pack(**modules: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers of several modules by one name each: those of `actor` as `actor.output.weight`."""
     return {f"{module}.{name}": x for module, kept in modules.items() for name, x in kept.state_dict().items()}

@@ -77,7 +77,7 @@ def play_on(
     columns: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
     for _ in range(num_steps):
         action = policy.act(observation)
-        following, reward, terminated, truncated, info = stepping.step(env, action)
+        following, reward, terminated, truncated, info = env.last_step = stepping.step(env, action)
         step = (observation, action, reward, terminated, truncated, policy.log_prob)
         for column, value in zip(columns, step, strict=True):
             column.append(value)

@@ -1,6 +1,7 @@
 """Trajectories of a batch of trials."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import final
 
 import torch
@@ -23,6 +24,17 @@ class Trajectories:
     truncated: Tensor  # [B, T]
     log_probs: Tensor  # [B, T] of the actions, recorded while sampling
     next_observation: Tensor  # [B, ...] the one that step T would have begun with
+
+    @staticmethod
+    def joined(parts: Sequence["Trajectories"]) -> "Trajectories":
+        """The trials of several batches of equal length as one."""
+        if len(parts) == 1:
+            return parts[0]
+        names = [field.name for field in fields(Trajectories) if field.name != "tasks"]
+        return Trajectories(
+            Tasks.joined([part.tasks for part in parts]),
+            *(torch.cat([getattr(part, name) for part in parts]) for name in names),
+        )
 
     @property
     def num_trials(self) -> int:

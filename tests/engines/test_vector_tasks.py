@@ -13,6 +13,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from torch import Tensor
 
 import metarl
+from metarl import seeding
 from metarl.agents.in_context.options import RL2Options
 from metarl.agents.in_context.rl2 import RL2
 from metarl.engines.vector_tasks import VectorTasks
@@ -115,7 +116,8 @@ class Own(gymnasium.vector.VectorEnv[Any, Any, Any]):
 
     def __init__(self, num_envs: int, flaw: str = "") -> None:
         self.num_envs, self.flaw = num_envs, flaw
-        self.metadata = {} if flaw == "mode" else {"autoreset_mode": AutoresetMode.SAME_STEP}
+        mode = AutoresetMode.DISABLED if flaw == "mask" else AutoresetMode.SAME_STEP
+        self.metadata = {} if flaw == "mode" else {"autoreset_mode": mode}
         self.single_observation_space = spaces.Discrete(9, start=1)
         self.single_action_space = spaces.Discrete(2, start=3)
         self.observation_space = spaces.MultiDiscrete([9] * num_envs, start=[1] * num_envs)
@@ -124,7 +126,8 @@ class Own(gymnasium.vector.VectorEnv[Any, Any, Any]):
         self.worth: np.ndarray = np.ones(num_envs)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Any:
-        mask = np.ones(self.num_envs, bool) if self.flaw == "mask" else (options or {}).get("reset_mask", True)
+        masked = self.flaw not in ("mask", "all or none")
+        mask = (options or {}).get("reset_mask", True) if masked else np.ones(self.num_envs, bool)
         self.x = np.where(mask, 1, self.x)
         return self.x, {}
 
@@ -157,6 +160,31 @@ def test_a_simulator_of_ones_own_counts_as_it_likes_and_may_reuse_its_buffer() -
     observation, reward, *_ = env.step(torch.tensor([0, 1]))
     assert observation.tolist() == [1, 2]
     assert reward.tolist() == [2, 1.5]
+
+
+def test_a_simulator_that_resets_all_or_none_trains_and_is_evaluated() -> None:
+    family, masked = own("all or none"), own()
+    one, other = (
+        RL2(each, RL2Options(memory="gru", width=8, batch_steps=60, num_minibatches=1), device="cpu").learn(120)
+        for each in (family, masked)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(one.state().values(), other.state().values(), strict=True))
+    first, second = (metarl.evaluate(one.policy(3), each, num_tasks=6).returns for each in (family, masked))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_where_only_some_would_have_to_be_reset_it_says_what_does_work() -> None:
+    family = own("all or none")
+    env = family.vector_env(3)
+    env.set_tasks(family.sample(3, seeding.generator(0)))
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"own-v1 resets all of its environments or none, and 1 of 3 are to be reset"):
+        env.reset(options={"reset_mask": torch.tensor([True, False, False])})
+    short = own("all or none", steps=2).vector_env(3)
+    short.set_tasks(family.sample(3, seeding.generator(0)))
+    short.reset(seed=0)
+    short.step(torch.zeros(3, dtype=torch.int64))
+    assert short.step(torch.zeros(3, dtype=torch.int64))[3].all()  # all at once
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
 from metarl.functional import linear_baseline as baselines
@@ -12,6 +15,7 @@ from metarl.functional.linear_baseline import (
     linear_values,
     normalised_in_tasks,
     normalised_together,
+    observation_features,
 )
 from metarl.functional.returns import episode_gae, episode_returns, gae, time_in_episode
 
@@ -143,3 +147,42 @@ def test_returns_that_are_not_finite_are_refused_by_task() -> None:
     target[1, 0, 3] = math.nan
     with pytest.raises(ValueError, match="task 1: no linear baseline fits returns that are not finite"):
         fit_linear(features, target, torch.ones(2, 1, 6, dtype=torch.bool))
+
+
+def test_wide_observations_are_sketched_and_products_stay_the_same_in_the_mean() -> None:
+    space = spaces.Box(-1, 1, (30, 100))
+    stream = torch.Generator().manual_seed(0)
+    one, other = torch.randn(2, 50, 30, 100, generator=stream)
+    seen = observation_features(one, space)
+    assert seen.shape == (50, 256)
+    assert seen.square().mean().item() == pytest.approx(1, abs=0.05)  # of entries of variance 1
+    ratio = (seen * observation_features(one + other, space)).sum(1) / seen.square().sum(1)
+    assert ratio.mean().item() == pytest.approx(1, abs=0.05)
+    narrow = spaces.Box(-1, 1, (512,))
+    assert observation_features(torch.ones(2, 512), narrow).shape == (2, 512)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [spaces.Discrete(5000, start=3), spaces.MultiDiscrete([400, 300], start=[1, 0]), spaces.MultiDiscrete([5] * 200)],
+)
+def test_wide_integers_are_sketched_without_a_column_for_each(space: Any) -> None:
+    space.seed(0)
+    values = torch.as_tensor(np.array([space.sample() for _ in range(64)]))
+    seen = observation_features(values, space)
+    assert seen.shape == (64, 256)
+    torch.testing.assert_close(seen, observation_features(values.clone(), space))
+    digits = 1 if isinstance(space, spaces.Discrete) else len(space.nvec)
+    assert seen.abs().sum(1).max().item() <= digits
+    same = (values[:, None] == values[None]).reshape(64, 64, -1).all(-1)
+    assert ((seen[:, None] == seen[None]).all(-1) & ~same).float().mean() < 0.02  # almost no two fall together
+
+
+def test_a_wide_linear_target_is_still_a_better_baseline_than_none() -> None:
+    stream = torch.Generator().manual_seed(2)
+    x = torch.randn(1, 40, 50, 700, generator=stream)
+    reward = x[..., 0] + x[..., 699]
+    done = torch.ones(1, 40, 50, dtype=torch.bool)
+    features = observation_features(x, spaces.Box(-9, 9, (700,)))
+    advantage = linear_advantages(features, reward, done, done, 0.9, 1.0)
+    assert advantage.var() < 0.9 * reward.var()

@@ -29,6 +29,44 @@ def test_normalisation_of_a_constant_stays_finite() -> None:
     assert normaliser(torch.tensor([[7.0]])).item() == 0
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1e-6, 1e-3, 1.0, 1e5, 1e12])
+@pytest.mark.parametrize("offset", [0.0, 0.5, -30.0])
+def test_normalisation_has_no_units(unit: float, offset: float) -> None:
+    signal = torch.randn(400, 2, generator=torch.Generator().manual_seed(1)) + offset
+    plain, scaled = RunningNormaliser((2,)), RunningNormaliser((2,))
+    plain.update_statistics(signal)
+    scaled.update_statistics(signal * unit)
+    torch.testing.assert_close(scaled(signal * unit), plain(signal), atol=1e-4, rtol=1e-4)
+
+
+def test_a_signal_far_from_zero_is_seen_as_far_as_float32_has_it() -> None:
+    normaliser, signal = RunningNormaliser((1,)), torch.tensor([[-1.0], [1.0]]).repeat(50, 1)
+    normaliser.update_statistics(signal + 1e6)
+    torch.testing.assert_close(normaliser(signal + 1e6), signal)
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.1, -3e-7, 1e8])
+def test_a_constant_is_shifted_and_not_scaled(constant: float) -> None:
+    normaliser, x = RunningNormaliser((1,)), torch.full((60, 1), constant)
+    for _ in range(3):
+        normaliser.update_statistics(x)
+    assert normaliser(x).abs().max().item() == 0
+    assert normaliser(x + 0.5).abs().max().item() <= 0.5
+
+
+def test_large_integers_have_few_symbols_and_each_its_own() -> None:
+    encoder = ObservationEncoder(spaces.MultiDiscrete([3, 40_000], start=[0, 7]), width=16)
+    assert sum(p.numel() for p in encoder.parameters()) == 16 * (3 + 200 + 200)
+    values = torch.stack([torch.tensor([0, 2, 1, 1, 1, 1]), torch.tensor([7, 7, 40_006, 207, 208, 407])], 1)
+    codes = encoder(values)
+    assert len({tuple(row) for row in codes.tolist()}) == 6
+    small = ObservationEncoder(spaces.Discrete(10_000, start=-5), width=2)
+    assert sum(p.numel() for p in small.parameters()) == 20_000
+    torch.testing.assert_close(small(torch.tensor([-5, 9994])), small.layer.weight[[0, 9999]])
+    large = ObservationEncoder(spaces.Discrete(1_000_000), width=4)
+    assert large(torch.tensor([[0, 999_999]])).shape == (1, 2, 4)
+
+
 def test_reward_scale_ignores_zeros() -> None:
     scale = RewardScale()
     rewards = torch.tensor([0.0, 0.0, 300.0, -300.0, 0.0])

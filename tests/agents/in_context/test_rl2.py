@@ -213,7 +213,7 @@ def test_callbacks_and_logger_of_stable_baselines_work_unchanged(tmp_path: Path)
 def test_checkpoints_of_something_else_are_refused(tmp_path: Path) -> None:
     agent = made()
     agent.save(tmp_path / "c")
-    with pytest.raises(ValueError, match="trained on bernoulli-bandit-v1, not on grid-navigation-v1"):
+    with pytest.raises(ValueError, match="does not fit this agent"):
         RL2.load(tmp_path / "c", distribution=metarl.make("grid-navigation"))
     with pytest.raises(ValueError, match="does not fit this agent"):
         RL2.load(tmp_path / "c", distribution=metarl.make("bernoulli-bandit", arms=3))

@@ -181,7 +181,7 @@ class Agent(CallbackModel):
         >>> import metarl
         >>> from metarl.agents import RL2, RL2Options
         >>> few, many = (metarl.make("bernoulli-bandit", arms=5, pulls=pulls) for pulls in (5, 10))
-        >>> RL2(few, RL2Options(width=8), device="cpu").transfer(many).distribution.horizon
+        >>> RL2(few, RL2Options(width=8), device="cpu").transfer(many).distribution.num_episodes
         10
         """
         for role in ("observation", "action"):

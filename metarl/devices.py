@@ -7,6 +7,8 @@ import torch
 
 from metarl import distributed
 
+LOOK_EVERY = 32  # steps between two questions to a device
+
 
 def resolve_device(device: torch.device | str) -> torch.device:
     """`auto` is the GPU if there is one, this process's own where there are several.
@@ -35,3 +37,11 @@ def out_of_memory_says(advice: str) -> Iterator[None]:
         yield
     except torch.cuda.OutOfMemoryError as error:  # torch's name for it on every device
         raise MemoryError(f"the device is out of memory: {advice}") from error
+
+
+def may_look(device: torch.device, step: int) -> bool:
+    """Whether to ask for a number after this step: on the CPU always, elsewhere every `LOOK_EVERY` steps.
+
+    Each question waits for all that the device was asked to do.
+    """
+    return device.type == "cpu" or step % LOOK_EVERY == 0

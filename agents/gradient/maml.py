@@ -122,7 +122,12 @@ class MAML(Agent):
                 seeds = (self._stream_seed(name, step) for name in ("act", "environment"))
                 policy = RolloutPolicy(problem, adapted, problem.rollouts, next(seeds))
                 trajectories = collect(
-                    policy, env, self.distribution.horizon, seed=next(seeds), on_step=lambda: on_step(env)
+                    policy,
+                    env,
+                    self.distribution.horizon,
+                    seed=next(seeds),
+                    on_step=lambda: on_step(env),
+                    one_episode=distributed.size() == 1,  # several processes count the same steps
                 )
                 batch = problem.batch(Rollouts.of(trajectories), tasks, distributed.mean)
                 batches.append(CollectedBatch(batch, self.inner.call(action_parameters, adapted, batch)))

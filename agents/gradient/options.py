@@ -72,7 +72,8 @@ class MAMLOptions(AgentOptions):
     inner_kl: NonNegative = 0.0
     """Weight of the KL divergence from the policies that collected the inner rollouts (ProMP)."""
     exploration_credit: NonNegative = 0.0
-    """Weight of the credit that exploration gets for the return after adaptation (E-MAML)."""
+    """Weight of the credit that exploration gets for the return after adaptation (E-MAML, Stadie et al. 2018, arXiv
+    1803.01118). A free weight: both terms are means over steps here, the paper sums the credit over rollouts."""
     gamma: Fraction = 0.99
     """Discount per step."""
     gae_lambda: Fraction = 0.95

@@ -11,13 +11,12 @@ from metarl import seeding
 from metarl.adaptation.inner_loop import Adapted, InnerLoop
 from metarl.agents.gradient.inner_objective import InnerBatch, InnerLoss, Rollouts, inner_batch
 from metarl.agents.gradient.networks import PolicyNetwork
+from metarl.devices import may_look
 from metarl.functional.linear_baseline import observation_features
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.policies import Transition
 from metarl.trials.context import Context, ContextTracker
 from metarl.trials.rollouts import StochasticPolicy
-
-LOOK_EVERY = 32  # steps between two questions to a device; each question waits for it
 
 
 @final
@@ -160,7 +159,7 @@ class EpisodeContext:
         self._time = (self._time + 1) % self._length
         self.begin(transition.done)  # each episode is a rollout of its own, as in learning
         self._latest, self._steps = min(self._latest + 1, self._length - 1), self._steps + 1
-        if self._latest > 0 and (self._time.device.type == "cpu" or self._steps % LOOK_EVERY == 0):
+        if self._latest > 0 and may_look(self._time.device, self._steps):
             self._latest = int(self._time.max())
 
     def parameters(self, adapted: Adapted, observation: Tensor) -> Tensor:

@@ -8,13 +8,12 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from metarl.devices import LOOK_EVERY
 from metarl.finite import finite_rows
 from metarl.spaces import bounds_of
 from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
 from metarl.tasks.policies import AdaptivePolicy, PrivilegedPolicy, Transition
 from metarl.trials import stepping
-
-LOOK_EVERY = 32  # steps between two checks on a GPU, where each check waits for the device; on the CPU, 1
 
 
 class TrialStep(NamedTuple):

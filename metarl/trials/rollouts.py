@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from metarl.devices import may_look
 from metarl.finite import finite_rows, first_broken
 from metarl.tasks.distribution import TaskVectorEnv
 from metarl.tasks.policies import AdaptivePolicy, Transition
@@ -31,14 +32,20 @@ def collect(
     *,
     seed: int,
     on_step: Callable[[], None] | None = None,
+    one_episode: bool = False,
 ) -> Trajectories:
     """Play `num_steps` steps in every environment from a hard reset, and return them as `[B, T, ...]`.
 
-    The tasks of `env` must be set. `on_step` is called after every step. Raises ValueError, naming environment, step
-    and task, if a reward or an observation is not finite.
+    With `one_episode` it stops soon after every environment has ended an episode. The tasks of `env` must be set.
+    `on_step` is called after every step. Raises ValueError, naming environment, step and task, if a reward or an
+    observation is not finite.
     """
     with _threads_for(env):
-        return _collect(policy, env, num_steps, seed, on_step)
+        observation, _ = env.reset(seed=seed)
+        columns = play_on(policy, env, observation, num_steps, on_step, one_episode)
+        trajectories = Trajectories(env.tasks, *columns)
+        check_finite(trajectories)
+        return trajectories
 
 
 @contextlib.contextmanager
@@ -52,15 +59,6 @@ def _threads_for(env: TaskVectorEnv) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _collect(
-    policy: StochasticPolicy, env: TaskVectorEnv, num_steps: int, seed: int, on_step: Callable[[], None] | None
-) -> Trajectories:
-    observation, _ = env.reset(seed=seed)
-    trajectories = Trajectories(env.tasks, *play_on(policy, env, observation, num_steps, on_step))
-    check_finite(trajectories)
-    return trajectories
-
-
 @torch.no_grad()
 def play_on(
     policy: StochasticPolicy,
@@ -68,14 +66,17 @@ def play_on(
     observation: Tensor,
     num_steps: int,
     on_step: Callable[[], None] | None = None,
+    one_episode: bool = False,
 ) -> list[Tensor]:
     """The tensor fields of `Trajectories`, from the first `observation` [B, ...] on.
 
-    It copies nothing from the device to the host.
+    It copies nothing from the device to the host. With `one_episode` it asks now and then whether every environment
+    has ended an episode, and then stops.
     """
     policy.begin()
+    ended = torch.zeros(len(observation), dtype=torch.bool, device=observation.device)
     columns: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
-    for _ in range(num_steps):
+    for played in range(1, num_steps + 1):
         action = policy.act(observation)
         following, reward, terminated, truncated, info = env.last_step = stepping.step(env, action)
         step = (observation, action, reward, terminated, truncated, policy.log_prob)
@@ -85,6 +86,10 @@ def play_on(
         observation = following
         if on_step is not None:
             on_step()
+        if one_episode:
+            ended = ended | terminated | truncated
+            if may_look(ended.device, played) and bool(ended.all()):
+                break
     return [*(torch.stack(column, 1) for column in columns), observation]
 
 

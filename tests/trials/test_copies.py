@@ -13,9 +13,9 @@ from metarl.agents.gradient.maml import MAML
 from metarl.agents.gradient.options import MAMLOptions
 from metarl.agents.in_context.options import RL2Options
 from metarl.agents.in_context.rl2 import RL2
+from metarl.devices import LOOK_EVERY
 from metarl.evaluation.evaluator import evaluate
 from metarl.training.agent import Agent
-from metarl.trials.player import LOOK_EVERY
 from metarl.trials.rollouts import StochasticPolicy, collect
 
 Memory = Literal["transformer", "gru", "lstm"]

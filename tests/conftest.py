@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from faults.tally import table
 from simulated_device import available, simulated_device
 from slow_tests import ON_SIMULATED, SLOW
 from torch import Tensor
@@ -28,6 +29,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         chosen = ON_SIMULATED.get(f"{file}::{test}")
         if chosen is not None and "simulated" in item.name and not any(part in item.name for part in chosen):
             item.add_marker(pytest.mark.skip(reason="others of its kind run on the simulated device, which is slow"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How often each promise was tried and broken, of the fault injections that ran."""
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    properties = [pair for report in reports for pair in getattr(report, "user_properties", ())]
+    rows = sorted({tuple(value) for name, value in properties if name == "fault"})
+    if rows:
+        terminalreporter.write_sep("=", "faults injected")
+        terminalreporter.write_line(table(rows))
 
 
 @pytest.fixture(params=["cpu", "simulated", "cuda"])

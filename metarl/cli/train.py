@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import re
 import shlex
@@ -123,6 +124,8 @@ def _start(name: str, agent_class: "type[Agent]", launch: Launch) -> "tuple[Run,
     from metarl.runs.folder import Run, RunConfig
     from metarl.training.description import ranges
 
+    if not launch.save_every >= 0:
+        raise ValueError(f"--save-every must be at least 0, got {launch.save_every}")
     if launch.total_timesteps < 1:
         raise ValueError(f"--total-timesteps must be at least 1, got {launch.total_timesteps}")
     search_here(launch.distribution)
@@ -189,5 +192,6 @@ def _silent(text: str) -> None:
 def _value(text: str) -> Any:
     for read in (json.loads, float):  # float: .5 and 1. are numbers, though not in JSON
         with contextlib.suppress(ValueError):
-            return read(text)
+            value = read(text)
+            return value if math.isfinite(value if isinstance(value, float) else 0) else text  # nan is a word
     return text

@@ -25,6 +25,7 @@ ARRAYS = {
     "step_errors": np.float64,
     "step_counts": np.int64,
 }
+MAY_BE_NONE = ("success", "success_at_end")  # where the environment reports none
 
 
 @final
@@ -167,7 +168,8 @@ class Evaluation:
             if version != FORMAT:
                 raise ValueError(f"format {version} was written by another version of metarl; this one reads {FORMAT}")
             for name, dtype in ARRAYS.items():
-                fields[name] = None if fields.get(name) is None else np.asarray(fields[name], dtype)
+                absent = name in MAY_BE_NONE and fields.get(name) is None
+                fields[name] = None if absent else np.asarray(_given(fields, name), dtype)
             fields["measures"] = {name: np.asarray(x, np.float64) for name, x in fields.get("measures", {}).items()}
             fields["optimal"] = _optimal(fields["optimal"])
             return Evaluation(**fields)
@@ -190,6 +192,12 @@ class Evaluation:
 def _without_nan(values: NDArray[np.float64]) -> list[list[float | None]]:
     """Nested lists in which None stands for NaN, which JSON does not have."""
     return [[value if np.isfinite(value) else None for value in row] for row in values.tolist()]
+
+
+def _given(fields: Mapping[str, Any], name: str) -> Any:
+    if fields[name] is None:
+        raise ValueError(f"{name} must be numbers, got null")
+    return fields[name]
 
 
 def _interval(scores: NDArray[Any], confidence: float) -> Interval:

@@ -136,7 +136,8 @@ def restore_distribution(description: Mapping[str, Any], source: str, trust: boo
     """
     if description.get("options", {}) is None:
         raise ValueError(
-            f"{description['name']} cannot be made again from a checkpoint: give it as the argument `distribution`"
+            f"{source}: {description['name']} cannot be made again from a checkpoint: "
+            "give it as the argument `distribution`"
         )
     options = plain_options(read_field(description, "options", dict, source), source)
     family = description.get("family")

@@ -209,6 +209,7 @@ MISTAKES = {
         "arms >= 2",
     ),
     "no steps": ([*TRAIN, "--total-timesteps", "0"], "--total-timesteps must be at least 1"),
+    "no time to save": ([*TRAIN, "--save-every", "nan"], "--save-every must be at least 0, got nan"),
     "missing module": (["train", "no_such_module:Agent", *BANDIT], "no_such_module"),
     "nothing to resume": ([*TRAIN, "--run-dir", "nowhere", "--resume"], "not a run folder"),
     "unknown baseline": (["evaluate", "thompson", *BANDIT], "thompson-sampling"),

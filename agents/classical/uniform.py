@@ -14,7 +14,7 @@ from metarl.tasks.policies import Transition
 class RandomLearner(ClassicalBaseline):
     """Uniform random actions, as `spaces.sample_actions` draws them; it does not adapt.
 
-    >>> import metarl
+    >>> import metarl, torch
     >>> RandomLearner(metarl.make("grid-navigation"), num_tasks=3).act(torch.zeros(3)).shape
     torch.Size([3])
     """

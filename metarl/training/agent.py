@@ -239,8 +239,10 @@ class Agent(CallbackModel):
             refuse_former_names(description.options, agent_class.Options)
             options = agent_class.Options(**description.options)
             agent: Self = agent_class(distribution, options, seed=description.seed, device=device)
-        agent._restore(fitting(tensors, agent.state(), agent.task_tensors), description, source)
-        if distribution.name != description.distribution["name"]:
+        elsewhere = distribution.name != description.distribution["name"]
+        state = fitting(tensors, agent.state(), agent.task_tensors) if elsewhere else tensors
+        agent._restore(state, description, source)
+        if elsewhere:
             trained = f"{path} was trained on {description.distribution['name']}"
             warnings.warn(f"{trained}, and goes on in {distribution.name}", stacklevel=2)
         return agent

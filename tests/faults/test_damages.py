@@ -98,8 +98,8 @@ def broken_descriptions(description: dict[str, Any]) -> Iterator[tuple[str, Any]
 
 def broken_tensors(tensors: dict[str, torch.Tensor]) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
     """Tensors that cannot be learned from."""
-    weight, moment, second = "actor.head.layer.weight", "adam.3.exp_avg", "adam.3.exp_avg_sq"
-    weight = weight if weight in tensors else next(name for name in tensors if name.startswith("actor"))
+    moment, second = "adam.3.exp_avg", "adam.3.exp_avg_sq"
+    weight = min(name for name, x in tensors.items() if name.startswith("actor") and x.dtype == torch.float32)
     for name in (weight, moment, second):
         for value in (float("nan"), float("inf")):
             changed = tensors[name].clone()
@@ -112,7 +112,7 @@ def broken_tensors(tensors: dict[str, torch.Tensor]) -> Iterator[tuple[str, dict
     yield "negative steps", {**tensors, "adam.3.step": -torch.ones(())}
     for value in (float("nan"), 0.0, -5.0):
         yield f"episodes of {value} steps", {**tensors, "episode_steps": torch.tensor(value, dtype=torch.float64)}
-    for name in random.Random(0).sample(list(tensors), 10):
+    for name in random.Random(0).sample(sorted(tensors), 10):
         yield f"no {name}", {key: x for key, x in tensors.items() if key != name}
         yield f"{name} of another shape", {**tensors, name: torch.zeros(*tensors[name].shape, 2)}
     yield "one more", {**tensors, "more": torch.zeros(1)}

@@ -19,5 +19,7 @@ BASELINES: dict[str, str] = {
     "ucrl": "metarl.agents.classical.mdps:OptimisticPlanner",
     "goal-posterior-sampling": "metarl.agents.classical.goal_search:GoalPosteriorSampling",
     "bayes-optimal-search": "metarl.agents.classical.goal_search:BayesOptimalSearch",
+    "never-tries": "metarl.agents.classical.two_doors:NeverTries",
+    "bayes-optimal-doors": "metarl.agents.classical.two_doors:BayesOptimalDoors",
     "expert": "metarl.agents.classical.family_expert:family_expert",
 }

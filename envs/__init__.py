@@ -7,6 +7,7 @@ DISTRIBUTIONS: dict[str, str] = {
     "dark-room": "metarl.envs.grids:DarkRoom",
     "point-navigation": "metarl.envs.navigation:PointNavigation",
     "sparse-point-navigation": "metarl.envs.navigation:SparsePointNavigation",
+    "two-doors": "metarl.envs.two_doors:TwoDoors",
     "half-cheetah-velocity": "metarl.envs.half_cheetah:HalfCheetahVelocity",
     "half-cheetah-velocity-3": "metarl.envs.half_cheetah:HalfCheetahVelocity3",
     "half-cheetah-direction": "metarl.envs.half_cheetah:HalfCheetahDirection",

@@ -15,6 +15,7 @@ from metarl.agents.in_context.policy import InContextPolicy
 from metarl.agents.outer_loop.expert_labels import ExpertLabels
 from metarl.agents.outer_loop.trial_ppo import TrialPPO
 from metarl.engines.native import NativeVectorEnv
+from metarl.functional.returns import counted_rewards, trial_time
 from metarl.functional.schedules import effective_horizon, gamma_of_horizon, growing_steps, linear_decay
 from metarl.nn.actor import Actor
 from metarl.nn.critic import TrialCritic
@@ -28,6 +29,7 @@ from metarl.training.agent import Agent
 from metarl.training.checkpoints import check_tensors, pack, unpack
 from metarl.training.teaching import Teaching
 from metarl.trials.context import Context
+from metarl.trials.player import trial_length
 from metarl.trials.rollouts import collect
 from metarl.trials.trajectories import Trajectories
 
@@ -69,12 +71,13 @@ class RL2(Agent):
             self.critic = _critic(distribution, self.options, seeding.generator(seed, "task scale"))
         self.actor.to(self.device)
         self.critic.to(self.device)
-        self._ppo = TrialPPO(self.actor, self.critic, self.options, distribution.horizon, self.trial_steps)
+        lengths = distribution.horizon, self.trial_steps, distribution.free_episodes
+        self._ppo = TrialPPO(self.actor, self.critic, self.options, *lengths)
         self._rollout: tuple[object, CapturedRollout] | None = None  # its settings come first
 
     @property
     def trial_episodes(self) -> int:
-        return self.distribution.num_episodes if self.options.num_episodes is None else self.options.num_episodes
+        return trial_length(self.distribution, self.options.num_episodes)
 
     def policy(self, num_tasks: int, deterministic: bool | None = None, seed: int = 0) -> InContextPolicy:
         """The trained policy at the start of a trial in each of `num_tasks` tasks.
@@ -109,7 +112,7 @@ class RL2(Agent):
         self._episode_steps = distributed.size() * trajectories.rewards.numel() / max(1, episodes)
         return {
             "rollout/ep_rew_mean": trajectories.mean_episode_return(),
-            "rollout/trial_rew_mean": trajectories.rewards.sum(1).mean().item(),
+            "rollout/trial_rew_mean": self._counted(trajectories, steps).sum(1).mean().item(),
             "rollout/trial_len": trajectories.num_steps,
             "train/explained_variance": explained,
             "train/imitates": float(expert_labels is not None),
@@ -211,8 +214,13 @@ class RL2(Agent):
         """Steps of a training trial: all from the start if there is an expert, else few at first."""
         if self._has_expert:
             return self.trial_steps
-        first = max(self.distribution.horizon, SHORTEST_TRIAL)
+        first = max((self.distribution.free_episodes + 1) * self.distribution.horizon, SHORTEST_TRIAL)
         return growing_steps(fraction_done, self.trial_steps, first, self.options.trial_curriculum)
+
+    def _counted(self, trajectories: Trajectories, steps: int) -> Tensor:
+        """Rewards `[B, T]` without those of free episodes."""
+        horizon, free = self.distribution.horizon, self.distribution.free_episodes
+        return counted_rewards(trajectories.rewards, trial_time(trajectories.dones, horizon, steps)[0], horizon, free)
 
     def _steps_needed(self, trial_steps: int) -> int:
         """Steps of a row: as many as the episodes of such a trial recently took, in doublings of the horizon.

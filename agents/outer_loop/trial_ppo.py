@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from metarl import cuda_graphs, distributed
 from metarl.cuda_graphs import Captured
 from metarl.functional import losses
-from metarl.functional.returns import gae, trial_time
+from metarl.functional.returns import counted_rewards, gae, trial_time
 from metarl.nn.actor import Actor, ActorState
 from metarl.nn.critic import TrialCritic
 from metarl.training.checkpoints import adam_state, load_adam_state
@@ -86,14 +86,21 @@ class TrialPPO:
     """PPO over whole trials: `prepare_batch` computes advantages and targets, `update` learns from them."""
 
     def __init__(
-        self, actor: Actor, critic: TrialCritic, options: TrialPPOOptions, horizon: int, trial_steps: int
+        self,
+        actor: Actor,
+        critic: TrialCritic,
+        options: TrialPPOOptions,
+        horizon: int,
+        trial_steps: int,
+        free_episodes: int = 0,
     ) -> None:
-        """`horizon` steps has the longest episode, `trial_steps` a whole trial."""
+        """`horizon` steps has the longest episode, `trial_steps` a whole trial; its `free_episodes` do not count."""
         self.actor = actor
         self.critic = critic
         self._options = options
         self._horizon = horizon
         self._trial_steps = trial_steps
+        self._free_episodes = free_episodes
         parameters = [*actor.parameters(), *critic.parameters()]
         self._device = parameters[0].device
         self.graphs = distributed.size() == 1 and cuda_graphs.wanted(options.cuda_graphs, self._device)
@@ -116,7 +123,8 @@ class TrialPPO:
         context, tasks = trajectories.context(and_next=True), trajectories.tasks.vector()
         values = self._values(context, time_left, tasks)  # [B, T + 1]
         gamma_t = torch.where(after < steps, gamma ** (after - before), 0.0)
-        advantage = gae(trajectories.rewards, values[:, :-1], gamma_t, self._options.gae_lambda, values[:, -1])
+        rewards = counted_rewards(trajectories.rewards, before, self._horizon, self._free_episodes)
+        advantage = gae(rewards, values[:, :-1], gamma_t, self._options.gae_lambda, values[:, -1])
         returns = advantage + values[:, :-1]
         self.critic.update_statistics(returns)
         batch = Batch(

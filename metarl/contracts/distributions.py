@@ -33,6 +33,10 @@ def describes_itself(probe: Probe) -> str:
         it.horizon >= 1 and it.num_episodes >= 1,
         f"horizon {it.horizon} and episodes {it.num_episodes} must be at least 1",
     )
+    check(
+        0 <= it.free_episodes < it.num_episodes,
+        f"free_episodes {it.free_episodes} must leave at least one of {it.num_episodes} episodes",
+    )
     for role, space in (("observation", it.observation_space), ("action", it.action_space)):
         check(is_plain(space, role), f"the {role} space must be {kinds(role)}, got {space}")
     for name, space in it.task_space.items():

@@ -88,6 +88,10 @@ class ChangingTasks(TaskDistribution):
         return self.base.horizon
 
     @property
+    def free_episodes(self) -> int:
+        return self.base.free_episodes
+
+    @property
     def letters(self) -> list[str]:
         """The different tasks of a trial."""
         return sorted(set(self.order))

@@ -108,6 +108,8 @@ class GymTasks(PriorTasks):
     """Seconds that a worker may take to step or reset its environments once before it counts as hanging; None: any."""
     make_expert: MakeExpert | None = None
     """Makes the family's expert, a PrivilegedPolicy, from (num_tasks, device); None: no expert is known."""
+    free_episodes: int = 0
+    """The first episodes of a trial, whose return does not count: they are for exploring."""
 
     def __post_init__(self) -> None:
         if self.workers < 0:

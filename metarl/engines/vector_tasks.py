@@ -63,6 +63,8 @@ class VectorTasks(PriorTasks):
     """Whether test tasks may be training tasks, because there are so few."""
     make_expert: MakeExpert | None = None
     """Makes the family's expert, a PrivilegedPolicy, from (num_tasks, device); None: no expert is known."""
+    free_episodes: int = 0
+    """The first episodes of a trial, whose return does not count: they are for exploring."""
 
     __hash__ = PriorTasks.__hash__  # else the dataclass makes one of its own, of mappings that have none
 

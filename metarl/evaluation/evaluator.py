@@ -39,7 +39,7 @@ def evaluate(
     The policy is rewound first, so that the same call gives the same numbers.
 
     Raises ValueError for an action that the space does not have, for an observation or reward that is not finite, and
-    if `num_episodes` is below 1.
+    if `num_episodes` is below 1 or leaves none after the free episodes.
 
     >>> import metarl
     >>> class Up(AdaptivePolicy):
@@ -62,6 +62,7 @@ def evaluate(
         seed=seed,
         tasks=_named(tasks),
         optimal=distribution.optimal_return(episodes),
+        free_episodes=distribution.free_episodes,
         privileged=isinstance(policy, PrivilegedPolicy),
         **tally.arrays(),
     )

@@ -58,6 +58,7 @@ class Evaluation:
     optimal: OptimalReturn | None
     privileged: bool = False  # whether the policy knew the task: an upper limit for the others
     success_at_end: NDArray[np.bool_] | None = None  # [N, K] success at the last step of the episode
+    free_episodes: int = 0  # the first of the K, whose returns are kept and count in no sum over a trial
     # what the environments' infos tell, by name: [N, K] means over the steps of an episode that tell it, NaN if none do
     measures: Mapping[str, NDArray[np.float64]] = dataclasses.field(default_factory=dict)
 
@@ -65,6 +66,8 @@ class Evaluation:
         shape = self.returns.shape
         if len(shape) != 2 or 0 in shape:
             raise ValueError(f"returns need shape [tasks, episodes], got {shape}")
+        if not 0 <= self.free_episodes < shape[1]:
+            raise ValueError(f"free_episodes must leave one of the {shape[1]} episodes, got {self.free_episodes}")
         others = {"steps": self.steps, "success": self.success, "success_at_end": self.success_at_end, **self.measures}
         for name, values in others.items():
             if values is not None and values.shape != shape:
@@ -80,13 +83,13 @@ class Evaluation:
 
     @property
     def totals(self) -> NDArray[np.float64]:
-        """Return of each trial `[N]`."""
-        return np.asarray(self.returns.sum(1))
+        """Return of each trial `[N]`, without its free episodes."""
+        return np.asarray(self.returns[:, self.free_episodes :].sum(1))
 
     @property
     def gains(self) -> NDArray[np.float64]:
-        """Return of the last episode minus that of the first, of each trial `[N]`: the gain by adaptation."""
-        return np.asarray(self.returns[:, -1] - self.returns[:, 0])
+        """Return of the last episode minus that of the first that counts, of each trial `[N]`: gained by adapting."""
+        return np.asarray(self.returns[:, -1] - self.returns[:, self.free_episodes])
 
     @property
     def ended(self) -> NDArray[np.int64]:
@@ -224,7 +227,8 @@ def adaptation_table(evaluations: Sequence[Evaluation]) -> str:
     """
     tables = [aligned(*adaptation_rows(evaluations))]
     if rows := measure_rows(evaluations):
-        tables.append(aligned(["measure", *[f"ep {k + 1}" for k in shown_episodes(evaluations[0].num_episodes)]], rows))
+        shown = shown_episodes(evaluations[0].num_episodes)
+        tables.append(aligned(["measure", *episode_names(evaluations[0], shown)], rows))
     return "\n\n".join([describe(evaluations[0]), *tables])
 
 
@@ -240,6 +244,11 @@ def measure_rows(evaluations: Sequence[Evaluation]) -> list[list[str]]:
     ]
 
 
+def episode_names(evaluation: Evaluation, shown: Sequence[int]) -> list[str]:
+    """Column heads of the episodes with these indices; those that do not count are marked as free."""
+    return [f"ep {k + 1}{' (free)' if k < evaluation.free_episodes else ''}" for k in shown]
+
+
 def _mean_cell(values: NDArray[np.float64]) -> str:
     told = values[np.isfinite(values)]
     return number(float(told.mean())) if len(told) else ""
@@ -249,7 +258,7 @@ def adaptation_rows(evaluations: Sequence[Evaluation]) -> tuple[list[str], list[
     """Header and cells of `adaptation_table`. Raises ValueError if the evaluations are not of the same trials."""
     check_comparable(evaluations)
     shown = shown_episodes(evaluations[0].num_episodes)
-    header = ["policy", *[f"ep {k + 1}" for k in shown], "trial ± s.e."]
+    header = ["policy", *episode_names(evaluations[0], shown), "trial ± s.e."]
     optimal = evaluations[0].optimal
     solved = {"solved last": "success"} if any(each.success is not None for each in evaluations) else {}
     if any(_lost_at_end(each) for each in evaluations):
@@ -292,15 +301,17 @@ def describe(evaluation: Evaluation) -> str:
 
 def describe_trials(evaluation: Evaluation) -> str:
     """One line with what all evaluations of a comparison share: distribution, options, split and episodes."""
-    shown = {name: value for name, value in evaluation.options.items() if name not in WIRING and value is not None}
+    left_out = (*WIRING, "free_episodes")  # the number of episodes has these beside it
+    shown = {name: value for name, value in evaluation.options.items() if name not in left_out and value is not None}
     options = ", ".join(f"{name}={value}" for name, value in shown.items())
     family = evaluation.distribution + (f" ({options})" if options else "")
     episodes = "1 episode" if evaluation.num_episodes == 1 else f"{evaluation.num_episodes} episodes"
-    return f"{family} · {evaluation.split} split · {episodes}"
+    free = f", the first {evaluation.free_episodes} free" if evaluation.free_episodes else ""
+    return f"{family} · {evaluation.split} split · {episodes}{free}"
 
 
 def check_comparable(evaluations: Sequence[Evaluation]) -> None:
-    """Raise ValueError unless there are evaluations, all of one distribution, split and number of episodes."""
+    """Raise ValueError unless there are evaluations of one distribution, split and number of episodes, free and all."""
     if not evaluations:
         raise ValueError("nothing to compare: no evaluations were given")
     first, *others = ((_family(evaluation), evaluation.policy) for evaluation in evaluations)
@@ -310,5 +321,5 @@ def check_comparable(evaluations: Sequence[Evaluation]) -> None:
 
 
 def _family(evaluation: Evaluation) -> tuple[Any, ...]:
-    options = tuple(sorted((name, str(value)) for name, value in evaluation.options.items()))
-    return evaluation.distribution, options, evaluation.split, evaluation.num_episodes
+    options = tuple(sorted((n, str(value)) for n, value in evaluation.options.items() if n != "free_episodes"))
+    return evaluation.distribution, options, evaluation.split, evaluation.num_episodes, evaluation.free_episodes

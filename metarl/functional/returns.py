@@ -60,6 +60,15 @@ def trial_time(done: Tensor, horizon: int, steps: int) -> tuple[Tensor, Tensor]:
     return before, torch.where(done, before - since + horizon, before + 1)
 
 
+def counted_rewards(reward_t: Tensor, time: Tensor, horizon: int, free_episodes: int) -> Tensor:
+    """`reward_t` [B, T] with zeros in the first `free_episodes` of a trial, whose return does not count.
+
+    `time` [B, T] is the trial's, before each step (see `trial_time`), where an episode takes `horizon` steps.
+    """
+    check_same_shape(reward_t=reward_t, time=time)
+    return torch.where(time >= free_episodes * horizon, reward_t, 0.0)
+
+
 def episode_cumsum(x_t: Tensor, done: Tensor) -> Tensor:
     """y_t = the sum of x over the steps up to t of the same episode, `[..., T]`.
 

@@ -32,7 +32,9 @@ def adaptation_figure(evaluations: Sequence[Evaluation]) -> Figure:
         name = evaluation.policy if evaluation.policy not in curves else f"{evaluation.policy} ({len(curves) + 1})"
         curves[name] = block_curve([evaluation.returns])
     looks = _looks(curves, privileged_policies(evaluations))
-    _draw_curves(figure.subplots(), curves, looks, evaluations[0].num_episodes, evaluations[0].optimal)
+    axes = figure.subplots()
+    _draw_curves(axes, curves, looks, evaluations[0].num_episodes, evaluations[0].optimal)
+    _shade_free(axes, evaluations[0].free_episodes)
     return figure
 
 
@@ -68,6 +70,7 @@ def comparison_figure(
     num_episodes: int,
     optimal: OptimalReturn | None = None,
     privileged: Collection[str] = (),
+    free_episodes: int = 0,
 ) -> Figure:
     """Adaptation curves as `block_curve` gives them, above the mean and the interquartile mean of whole trials."""
     looks = _looks(curves, privileged)
@@ -76,6 +79,7 @@ def comparison_figure(
     ratios = [3.2, 0.6 + 0.3 * len(means)]
     axes = figure.subplot_mosaic([["curve", "curve"], ["mean", "iqm"]], height_ratios=ratios)
     _draw_curves(axes["curve"], curves, looks, num_episodes, optimal)
+    _shade_free(axes["curve"], free_episodes)
     _draw_totals(axes["mean"], means, looks, optimal and ("optimum", optimal.total), "return of a trial, mean")
     _draw_totals(axes["iqm"], iqms, looks, None, "return of a trial, interquartile mean")
     axes["iqm"].tick_params(labelleft=False)
@@ -171,6 +175,22 @@ def _draw_curves(
     axes.set_ylabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     label_ends(axes, ends)
+
+
+def _shade_free(axes: Axes, free_episodes: int) -> None:
+    """A shade behind the episodes that do not count."""
+    if free_episodes:
+        axes.axvspan(0.5, free_episodes + 0.5, color=MUTED, alpha=0.12, linewidth=0, zorder=0)
+        axes.annotate(
+            "free",
+            (free_episodes + 0.5, 1),
+            (-4, -4),
+            ("data", "axes fraction"),
+            "offset points",
+            ha="right",
+            va="top",
+            color=MUTED,
+        )
 
 
 def _draw_totals(

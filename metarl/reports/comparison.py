@@ -50,6 +50,7 @@ class Comparison:
     rows: Mapping[str, Row]
     optimal: OptimalReturn | None
     shared_tasks: bool  # all runs of all agents met the same tasks
+    free_episodes: int = 0  # the first ones, which count in no return of a trial
 
     def table(self) -> str:
         """Aligned plain text; intervals in brackets."""
@@ -59,7 +60,8 @@ class Comparison:
         """Header and rows of the table."""
         first = next(iter(self.rows))
         rivals = [] if len(self.rows) == 1 else [f"minus {first}", f"P(> {first})"]
-        header = ["agent", "runs", "first ep", "last ep", "trial, mean", "trial, IQM", *rivals]
+        opening = "first ep (free)" if self.free_episodes else "first ep"
+        header = ["agent", "runs", opening, "last ep", "trial, mean", "trial, IQM", *rivals]
         header += [] if self.optimal is None else ["regret"]
         body = [[name, *_cells(row, self.optimal, rivals)] for name, row in self.rows.items()]
         if self.optimal is not None:
@@ -86,7 +88,9 @@ class Comparison:
         """Adaptation curves, and the mean and interquartile mean of whole trials, with intervals."""
         curves, means, iqms = ({n: getattr(r, key) for n, r in self.rows.items()} for key in ("curve", "total", "iqm"))
         privileged = [name for name, row in self.rows.items() if row.privileged]
-        return comparison_figure(curves, means, iqms, self.num_episodes, self.optimal, privileged)
+        return comparison_figure(
+            curves, means, iqms, self.num_episodes, self.optimal, privileged, free_episodes=self.free_episodes
+        )
 
     def save_figure(self, path: str | Path) -> None:
         """Write `figure` as .png or .svg."""
@@ -113,7 +117,8 @@ def compare(evaluations: Mapping[str, Sequence[Evaluation]] | Sequence[Evaluatio
     shared = _share_tasks(everything)
     rows = {name: _row(runs, None if runs is reference else reference, shared) for name, runs in groups.items()}
     optimal = next((evaluation.optimal for evaluation in everything if evaluation.optimal is not None), None)
-    return Comparison(describe_trials(everything[0]), everything[0].num_episodes, rows, optimal, shared)
+    any_run = everything[0]
+    return Comparison(describe_trials(any_run), any_run.num_episodes, rows, optimal, shared, any_run.free_episodes)
 
 
 def grouped(evaluations: Sequence[Evaluation]) -> dict[str, list[Evaluation]]:

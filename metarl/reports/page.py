@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from metarl.evaluation.formatting import number, shown_episodes
-from metarl.evaluation.results import Evaluation, adaptation_rows, describe, measure_rows
+from metarl.evaluation.results import Evaluation, adaptation_rows, describe, episode_names, measure_rows
 from metarl.evaluation.statistics import success_interval
 from metarl.files import write_atomically
 from metarl.reports.adaptation_plots import (
@@ -91,7 +91,8 @@ def _headlines(agent: Evaluation) -> list[tuple[str, str]]:
     means = agent.returns.mean(0)
     facts = [("return of a trial", number(float(agent.totals.mean())))]
     if agent.num_episodes > 1:
-        facts.append(("first → last episode", f"{number(float(means[0]))} → {number(float(means[-1]))}"))
+        free = " (free)" if agent.free_episodes else ""
+        facts.append((f"first{free} → last episode", f"{number(float(means[0]))} → {number(float(means[-1]))}"))
     if agent.optimal is not None:
         facts.append((f"optimum ({agent.optimal.kind})", number(agent.optimal.total)))
         if agent.optimal.total > 0:
@@ -117,6 +118,7 @@ def _adaptation(evaluations: Sequence[Evaluation]) -> str:
     if evaluations[0].num_episodes > 1:
         caption = "Mean return of each episode of a trial; bands are 95 % intervals over tasks."
         caption += " Grey and dotted: privileged policies, which know the task." if privileged else ""
+        caption += " Shaded: free episodes, which do not count." if evaluations[0].free_episodes else ""
         parts.append(_figure(svg(adaptation_figure(evaluations)), caption))
     if evaluations[0].steps.max() > 1:
         caption = "Mean reward at each environment step; dotted lines mark where episodes begin."
@@ -139,7 +141,7 @@ def _measures(evaluations: Sequence[Evaluation]) -> str:
     if not rows:
         return ""
     shown = shown_episodes(evaluations[0].num_episodes)
-    table = _table(["measure", *[f"ep {k + 1}" for k in shown]], rows)
+    table = _table(["measure", *episode_names(evaluations[0], shown)], rows)
     drawn = [name for name, x in evaluations[0].measures.items() if np.isfinite(x).all(1).any()][:MOST_MEASURES]
     if evaluations[0].num_episodes == 1:
         return table

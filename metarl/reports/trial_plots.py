@@ -128,7 +128,9 @@ def _strip_figure(trial: RecordedTrial) -> Figure:
         axes.grid(visible=False, axis="x")
         for end in np.flatnonzero(trial.dones)[:-1]:
             axes.axvline(end + 1.5, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
-    returns = [f"{trial.rewards[steps].sum():.4g}" for steps in trial.episodes()]
+    free = trial.distribution.free_episodes
+    episodes = enumerate(trial.episodes())
+    returns = [f"{trial.rewards[steps].sum():.4g}{' (free)' if k < free else ''}" for k, steps in episodes]
     listed = ", ".join(returns if len(returns) <= 10 else [*returns[:3], "...", *returns[-3:]])
     top.set_title(f"return by episode: {listed}")
     return figure
@@ -161,7 +163,8 @@ def _episode_panels(trial: RecordedTrial, ticks: bool) -> tuple[Figure, list[tup
 
 def _title(axes: Axes, trial: RecordedTrial, steps: slice, note: str) -> None:
     episode = int(trial.dones[: steps.start].sum()) + 1
-    axes.set_title(f"episode {episode}", fontweight="bold", fontsize=9.5, pad=15)
+    free = " (free)" if episode <= trial.distribution.free_episodes else ""
+    axes.set_title(f"episode {episode}{free}", fontweight="bold", fontsize=9.5, pad=15)
     text = f"return {trial.rewards[steps].sum():.4g} · {note}"
     axes.annotate(text, (0, 1), (0, 4), "axes fraction", "offset points", color=MUTED, fontsize=7.5)
 

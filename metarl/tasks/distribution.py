@@ -30,6 +30,8 @@ Limits = tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...]
 class OptimalReturn:
     """The optimum of a task distribution: the mean return of each episode of a trial under the best adaptive policy.
 
+    Free episodes (`TaskDistribution.free_episodes`) stand in `per_episode` and are not summed in `total`.
+
     >>> import metarl
     >>> optimum = metarl.make("bernoulli-bandit", arms=2, pulls=2).optimal_return()
     >>> optimum.kind, round(optimum.total, 3)
@@ -37,7 +39,7 @@ class OptimalReturn:
     """
 
     per_episode: tuple[float, ...] | None  # None where only the sum over the trial is known
-    total: float  # sum over the episodes of a trial
+    total: float  # sum over the episodes of a trial that count
     kind: Literal["exact", "simulated", "bound"]  # a bound is never exceeded, and may not be reached
     error: float = 0.0  # standard error of `total`, of a simulated limit
     source: str = ""  # how it was computed
@@ -68,6 +70,11 @@ class TaskDistribution(ABC):
             raise ValueError(f"{self.name} has the splits {', '.join(self.splits)}; got {self.split_name!r}")
         if self.num_episodes < 1:
             raise ValueError(f"{self.name}: need num_episodes >= 1, got {self.num_episodes}")
+        if not 0 <= self.free_episodes < self.num_episodes:
+            raise ValueError(
+                f"{self.name}: need 0 <= free_episodes < num_episodes, "
+                f"got {self.free_episodes} of {self.num_episodes} episodes"
+            )
         for name, low, high in self.limits:
             self._check_limits(name, low, high)
 
@@ -98,6 +105,11 @@ class TaskDistribution(ABC):
     @abstractmethod
     def num_episodes(self) -> int:
         """Episodes in a trial, by the published protocol; `horizon * episodes` steps make a trial in training."""
+
+    @property
+    def free_episodes(self) -> int:
+        """The first episodes of a trial, whose return does not count: they are for exploring (default: none)."""
+        return 0
 
     @abstractmethod
     def _draw(self, num_tasks: int, generator: torch.Generator) -> dict[str, Tensor]:

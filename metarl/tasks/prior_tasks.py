@@ -46,6 +46,7 @@ class PriorTasks(TaskDistribution):
     draw: Draw | None
     max_episode_steps: int | None
     num_episodes: int
+    free_episodes: int
     share_tasks: bool
     make_expert: MakeExpert | None
 

@@ -126,7 +126,8 @@ def ranges(distribution: TaskDistribution) -> dict[str, Any]:
     if isinstance(distribution, PriorTasks):
         given = {"train": distribution.parameters, "test": distribution.test or {}, "ood": distribution.ood or {}}
         parts = {f"{split}.{name}": str(prior) for split, priors in given.items() for name, prior in priors.items()}
-    return {**parts, "horizon": distribution.horizon, "num_episodes": distribution.num_episodes}
+    free = {"free_episodes": distribution.free_episodes} if distribution.free_episodes else {}
+    return {**parts, "horizon": distribution.horizon, "num_episodes": distribution.num_episodes, **free}
 
 
 def restore_distribution(description: Mapping[str, Any], source: str, trust: bool = False) -> TaskDistribution:

@@ -13,7 +13,7 @@ STEPS = "time/total_timesteps"  # says when a row was written
 METRICS: dict[str, str] = {  # what agents log; names of Stable-Baselines3 where it has the same
     RETURN: "mean return of the episodes of the batch; of agents that adapt by gradient steps: after the last step",
     "rollout/ep_rew_mean_after_N_steps": "the same after N gradient steps in the task",
-    "rollout/trial_rew_mean": "mean return of the training trials",
+    "rollout/trial_rew_mean": "mean return of the training trials, without free episodes",
     "rollout/trial_len": "steps of a training trial",
     "train/loss": "what the outer loop minimises",
     "train/policy_gradient_loss": "clipped surrogate; while an expert is imitated: cross-entropy to its labels",

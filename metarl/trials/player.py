@@ -68,10 +68,18 @@ def play(
 
 
 def trial_length(distribution: TaskDistribution, num_episodes: int | None) -> int:
-    """The number of episodes of a trial: `num_episodes`, or the distribution's if None. ValueError if below 1."""
+    """The number of episodes of a trial: `num_episodes`, or the distribution's if None.
+
+    Raises ValueError if it is below 1, or if none comes after the free episodes.
+    """
     episodes = distribution.num_episodes if num_episodes is None else num_episodes
     if episodes < 1:
         raise ValueError(f"num_episodes must be at least 1, got {num_episodes}")
+    if episodes <= distribution.free_episodes:
+        raise ValueError(
+            f"num_episodes must be above the {distribution.free_episodes} free episodes of {distribution.name}, "
+            f"got {episodes}"
+        )
     return episodes
 
 

@@ -1,6 +1,6 @@
 import torch
 
-from metarl.functional.returns import discounted_returns, gae, trial_time
+from metarl.functional.returns import counted_rewards, discounted_returns, gae, trial_time
 
 
 def test_discounted_returns_by_hand() -> None:
@@ -23,6 +23,14 @@ def test_an_episode_that_ends_early_counts_as_its_time_limit() -> None:
     before, after = trial_time(ends.bool(), 4, 8)
     assert before.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7], [0, 1, 4, 5, 6, 7, 0, 4], [0, 1, 2, 4, 5, 0, 1, 2]]
     assert after.tolist() == [[1, 2, 3, 4, 5, 6, 7, 8], [1, 4, 5, 6, 7, 8, 4, 5], [1, 2, 4, 5, 8, 1, 2, 3]]
+
+
+def test_rewards_of_free_episodes_do_not_count() -> None:
+    """Two of three episodes of two steps are free; the second ends early, and a second trial follows in the row."""
+    ends = torch.tensor([[0, 1, 1, 0, 1, 0, 1]]).bool()
+    time, _ = trial_time(ends, 2, 6)
+    assert counted_rewards(torch.arange(1.0, 8)[None], time, 2, 2).tolist() == [[0, 0, 0, 4, 5, 0, 0]]
+    assert counted_rewards(torch.arange(1.0, 8)[None], time, 2, 0).tolist() == [[1, 2, 3, 4, 5, 6, 7]]
 
 
 def test_gae_with_full_trace_is_return_minus_value() -> None:

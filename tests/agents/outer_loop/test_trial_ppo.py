@@ -27,6 +27,7 @@ def ppo(
     gae_lambda: float = 1.0,
     horizon: int = BANDIT.horizon,
     trial_steps: int = 12,
+    free_episodes: int = 0,
     **options: Any,
 ) -> TrialPPO:
     """A learner whose parameters are the same at every call; whole trials are twice as long as those played here."""
@@ -34,7 +35,21 @@ def ppo(
         actor = Actor(BANDIT.observation_space, BANDIT.action_space, None, RecurrentMemory("gru", 8, 1, 6), 8)
         critic = TrialCritic(BANDIT.observation_space, 8, None, 8)
     chosen = TrialPPOOptions(gae_lambda=gae_lambda, bptt_steps=segment, **options)
-    return TrialPPO(actor, critic, chosen, horizon, trial_steps)
+    return TrialPPO(actor, critic, chosen, horizon, trial_steps, free_episodes)
+
+
+def test_free_episodes_get_the_credit_of_later_ones_only() -> None:
+    """Of six pulls two are free: what they pay changes no advantage and no target, what the others pay does."""
+    trajectories = played(ppo())
+    in_free, after = trajectories.rewards.clone(), trajectories.rewards.clone()
+    in_free[:4, :2] += 5
+    after[:4, 2] += 5
+    plain, free, counted = (
+        ppo(free_episodes=2).prepare_batch(replace(trajectories, rewards=rewards), None, 0.98, 6)[0]
+        for rewards in (trajectories.rewards, in_free, after)
+    )
+    torch.testing.assert_close(free.advantage, plain.advantage)
+    assert not torch.allclose(counted.advantage, plain.advantage)
 
 
 def twin(learner: TrialPPO, **changed: Any) -> TrialPPO:

@@ -1,7 +1,6 @@
-"""The commands of the command line but `train`; what takes long to import is imported where it is used."""
+"""All commands but `train` and `evaluate`; what takes long to import is imported where it is used."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import tyro
 
@@ -9,11 +8,6 @@ from metarl import registry
 from metarl.cli.train import parse_options, search_here, summary
 from metarl.imports import import_attribute
 from metarl.registry import Kind, Plugin, plugins
-from metarl.terminal import say
-
-if TYPE_CHECKING:
-    from metarl.runs.folder import Run
-    from metarl.tasks.distribution import TaskDistribution
 
 
 def list_names() -> int:
@@ -54,73 +48,6 @@ def train(agent: tyro.conf.Positional[str]) -> int:
     from metarl.cli.train import train_agent
 
     return train_agent(agent, [])
-
-
-def evaluate(
-    subject: tyro.conf.Positional[str],
-    split: str = "test",
-    num_tasks: int = 200,
-    num_episodes: int | None = None,
-    seed: int = 0,
-    distribution: str | None = None,
-    env_kwargs: tuple[str, ...] = (),
-    device: str = "auto",
-    deterministic: bool = False,
-    stochastic: bool = False,
-    no_baselines: bool = False,
-    trust: bool = False,
-) -> int:
-    """Let an agent, or a classical baseline, adapt to tasks it has never seen, and print how well it did.
-
-    The folder of a run gets evaluation-SPLIT.json, evaluation-SPLIT.png and report.html.
-
-    Args:
-        subject: A run folder, or a classical baseline (see `metarl list`).
-        split: train, test or ood.
-        num_tasks: Tasks, one trial each.
-        num_episodes: Episodes in a trial; None: what the agent was trained for, or the task distribution says.
-        seed: Seed of the tasks; every policy meets the same ones.
-        distribution: Task distribution of a classical baseline; for a run, another one than it was trained on.
-        env_kwargs: Options of that task distribution as name=value, such as: arms=5 pulls=10
-        device: auto (a GPU if there is one), cpu, cuda, cuda:1, ...
-        deterministic: Take the most likely actions. Without this flag and the next, the agent acts as suits it.
-        stochastic: Draw the actions.
-        no_baselines: Leave out the classical baselines that otherwise stand beside an agent.
-        trust: Run the code of modules that the run folder names, where metarl does not know it (see `metarl list`).
-    """
-    from metarl.evaluation.results import adaptation_table
-    from metarl.runs.folder import Run, load
-    from metarl.runs.meta_test import MetaTest
-    from metarl.runs.results import write_results
-
-    run = Run.open(subject) if Path(subject).is_dir() else None
-    if run is None:
-        registry.find(subject, registry.baselines(), "run folder or classical baseline")
-    search_here(distribution, *([run.config.distribution, run.config.agent] if run and trust else []))
-    family, chosen = _family(run, distribution, env_kwargs, trust), _chosen(deterministic, stochastic)
-    if run is None:
-        test = MetaTest(family.split(split), num_tasks, num_episodes, seed, device)
-        print(adaptation_table([test.play(test.baseline(subject), subject)]))
-        return 0
-    if distribution is not None and family.name == run.family():
-        trained_in = family  # whose module may have another name now
-    else:
-        trained_in = run.config.make_distribution(trust or distribution == run.config.distribution)  # named here
-    agent = load(run.path, device, trained_in, trust)
-    episodes = agent.trial_episodes if num_episodes is None and distribution is None else num_episodes
-    test = MetaTest(family.split(split), num_tasks, episodes, seed, device, chosen)
-    results = [test.play(test.agent(agent), run.config.agent), *([] if no_baselines else test.references())]
-    say(adaptation_table(results))
-    folder = run.path if distribution is None else run.path / family.name
-    say(f"report: {write_results(folder, run, test, agent, results)}")
-    return 0
-
-
-def _chosen(deterministic: bool, stochastic: bool) -> bool | None:
-    """Whether to take the most likely actions; None leaves it to the agent. ValueError if both flags are given."""
-    if deterministic and stochastic:
-        raise ValueError("--deterministic and --stochastic exclude each other")
-    return deterministic if deterministic or stochastic else None
 
 
 def compare(
@@ -181,16 +108,3 @@ def check(
     broken, count = sum(not finding.ok for finding in findings), len(findings)
     print(f"{broken} of {count} clauses broken" if broken else f"all {count} clauses hold")
     return int(broken > 0)
-
-
-def _family(
-    run: "Run | None", distribution: str | None, env_kwargs: tuple[str, ...], trust: bool
-) -> "TaskDistribution":
-    """The task distribution that was asked for, else that of the run."""
-    if distribution is not None:
-        return registry.make(distribution, **parse_options(env_kwargs))
-    if env_kwargs:
-        raise ValueError("--env-kwargs belongs to --distribution, which is not given")
-    if run is None:
-        raise ValueError("a classical baseline needs --distribution")
-    return run.config.make_distribution(trust)

@@ -10,6 +10,7 @@ import tyro
 
 from metarl import distributed
 from metarl.cli import commands
+from metarl.cli.evaluate import evaluate
 from metarl.cli.train import train_agent
 from metarl.foreign import ForeignError, no_exit
 from metarl.terminal import complain, leave_stdout
@@ -17,7 +18,7 @@ from metarl.terminal import complain, leave_stdout
 COMMANDS: dict[str, Callable[..., Any]] = {
     "list": commands.list_names,
     "train": commands.train,
-    "evaluate": commands.evaluate,
+    "evaluate": evaluate,
     "compare": commands.compare,
     "check": commands.check,
 }

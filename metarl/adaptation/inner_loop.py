@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from metarl.adaptation.stacked import (
-    Batch,
     M,
     Stacked,
+    TaskData,
     call_in_tasks,
     part_of,
     select_parameters,
@@ -114,12 +114,12 @@ class InnerLoop(Generic[M]):
         numbers = torch.arange(first_task, first_task + num_tasks, device=next(iter(start.values())).device)
         return Adapted(start, start, self.update.initial_state(start), torch.zeros_like(numbers), numbers)
 
-    def call(self, function: Callable[[M, Any], Any], adapted: Adapted, data: Batch) -> Any:
+    def call(self, function: Callable[[M, Any], Any], adapted: Adapted, data: TaskData) -> Any:
         """`function(module, data of one task)` with each task's parameters; results `[N, ...]`."""
         return call_in_tasks(self.module, function, adapted.parameters, data, self.stacked)
 
     def step(
-        self, loss: Callable[[M, Any], Tensor], adapted: Adapted, data: Batch, chunk: int | None = None
+        self, loss: Callable[[M, Any], Tensor], adapted: Adapted, data: TaskData, chunk: int | None = None
     ) -> Adapted:
         """One inner step on the `loss` of each task's `data` [N, ...], `chunk` tasks at once (None: all).
 
@@ -143,7 +143,7 @@ class InnerLoop(Generic[M]):
         _check_finite({"the loss": losses} | {f"the step of {name}": p for name, p in parameters.items()}, adapted)
         return Adapted(parameters, adapted.start, state, adapted.steps + 1, adapted.numbers)
 
-    def adapt(self, loss: Callable[[M, Any], Tensor], data: Sequence[Batch], first_task: int = 0) -> Adapted:
+    def adapt(self, loss: Callable[[M, Any], Tensor], data: Sequence[TaskData], first_task: int = 0) -> Adapted:
         """One inner step for each of `data`, from the module's own parameters."""
         adapted = self.begin(size_of(data[0]), first_task)
         for step_data in data:
@@ -151,7 +151,7 @@ class InnerLoop(Generic[M]):
         return adapted
 
     def _gradients(
-        self, loss: Callable[[M, Any], Tensor], adapted: Adapted, data: Batch, part: slice, connected: bool
+        self, loss: Callable[[M, Any], Tensor], adapted: Adapted, data: TaskData, part: slice, connected: bool
     ) -> tuple[Tensor, Stacked]:
         """Losses [n] and gradients [n, ...] of the tasks in `part`, whose data is `data`."""
         parameters = {name: p[part] for name, p in adapted.parameters.items()}
@@ -206,7 +206,7 @@ def _put(stacked: Stacked, index: Tensor, others: Stacked) -> Stacked:
     return {name: x.index_copy(0, index, others[name]) for name, x in stacked.items()}
 
 
-def _check_data(adapted: Adapted, data: Batch) -> None:
+def _check_data(adapted: Adapted, data: TaskData) -> None:
     names = getattr(data, "_fields", range(len(data)))
     rows = dict(zip(names, data, strict=True)) if isinstance(data, tuple) else data
     for name, x in rows.items():

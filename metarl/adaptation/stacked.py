@@ -16,8 +16,8 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflat
 
 Stacked = dict[str, Tensor]  # [N, ...] by the parameter's name
 Data = Mapping[str, Tensor]  # [N, ...] for all tasks, or [...] inside one
-Batch = Data | tuple[Any, ...]  # the same; tuples, named or not, may hold tuples
-B = TypeVar("B", bound=Batch)
+TaskData = Data | tuple[Any, ...]  # the same; tuples, named or not, may hold tuples
+B = TypeVar("B", bound=TaskData)
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -41,7 +41,7 @@ def select_parameters(module: nn.Module, patterns: Sequence[str] = ("*",)) -> tu
 
 
 def call_in_tasks(
-    module: M, function: Callable[[M, Any], Any], parameters: Stacked, data: Batch, stacked: bool | None = None
+    module: M, function: Callable[[M, Any], Any], parameters: Stacked, data: TaskData, stacked: bool | None = None
 ) -> Any:
     """`function(module, data of one task)` in every task, each with its own parameters; results `[N, ...]`.
 
@@ -89,10 +89,10 @@ class _Bound(nn.Module):
         self.module = module
         self._function = function
 
-    def forward(self, data: Batch) -> Any:
+    def forward(self, data: TaskData) -> Any:
         return self._function(self.module, data)
 
-    def call(self, parameters: Stacked, data: Batch) -> Any:
+    def call(self, parameters: Stacked, data: TaskData) -> Any:
         return functional_call(self, {f"module.{name}": value for name, value in parameters.items()}, (data,))
 
 
@@ -102,17 +102,17 @@ def part_of(data: B, part: slice) -> B:
     return sliced
 
 
-def size_of(data: Batch) -> int:
+def size_of(data: TaskData) -> int:
     """The number of tasks that data is of."""
     return len(tree_leaves(_plain(data))[0])
 
 
-def _plain(data: Batch) -> Batch:
+def _plain(data: TaskData) -> TaskData:
     """Data as torch takes it apart: of mappings it knows dictionaries only."""
     return data if isinstance(data, tuple) else dict(data)
 
 
-def _unbound(stacked: Batch) -> list[Any]:
+def _unbound(stacked: TaskData) -> list[Any]:
     # not by an index for each task: the gradient of each would be a whole stack of zeros but for one row
     leaves, structure = tree_flatten(stacked)
     return [tree_unflatten(list(row), structure) for row in zip(*(x.unbind() for x in leaves), strict=True)]

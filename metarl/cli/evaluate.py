@@ -92,7 +92,7 @@ def _evaluate_run(
     from metarl.runs.folder import load
     from metarl.runs.results import write_results
 
-    if distribution is not None and family.name == run.family():
+    if distribution not in (None, run.config.distribution) and family.name == run.family():
         trained_in = family  # whose module may have another name now
     else:
         trained_in = run.config.make_distribution(trust or distribution == run.config.distribution)  # named here

@@ -32,11 +32,15 @@ def resolve_device(device: torch.device | str) -> torch.device:
 
 @contextlib.contextmanager
 def out_of_memory_says(advice: str) -> Iterator[None]:
-    """Turns torch's error of a full device into a MemoryError with `advice` on what takes less."""
+    """Turns torch's error of a full device, or of full memory, into a MemoryError with `advice` on what takes less."""
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:  # torch's name for it on every device
         raise MemoryError(f"the device is out of memory: {advice}") from error
+    except RuntimeError as error:
+        if "DefaultCPUAllocator" not in str(error):  # the CPU's has no class of its own
+            raise
+        raise MemoryError(f"there is not enough memory: {advice}") from error
 
 
 def may_look(device: torch.device, step: int) -> bool:

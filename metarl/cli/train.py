@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import tyro
 
 from metarl import distributed
+from metarl.devices import out_of_memory_says
 from metarl.foreign import no_exit
 from metarl.imports import installation
 from metarl.registry import name_of, plain_options, registered, resolve
@@ -59,7 +60,8 @@ def train_agent(name: str, arguments: Sequence[str]) -> int:
     launch = _parse(name, agent_class, arguments)
     again = shlex.join(["metarl", "train", name, *(a for a in arguments if a != "--resume"), "--resume"])
     with distributed.joined(launch.device), no_exit():
-        run, agent = _start(name, agent_class, launch)
+        with out_of_memory_says("choose smaller options, or a smaller family"):
+            run, agent = _start(name, agent_class, launch)
         return _train(run, agent, launch, again)
 
 

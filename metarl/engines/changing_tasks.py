@@ -45,6 +45,8 @@ class ChangingTasks(TaskDistribution):
     """Episodes in a trial; 0: as many after the last change as there were up to the first."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.base, TaskDistribution):
+            raise TypeError(f"base must be a TaskDistribution, got {self.base!r}")
         starts = (0, *self.change_episodes)
         if len(starts) != len(self.order) or list(starts) != sorted(set(starts)) or not self.change_episodes:
             raise ValueError(

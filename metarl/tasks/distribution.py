@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from metarl import seeding
+from metarl.devices import resolve_device
 from metarl.scalars import python_scalar
 from metarl.tasks.batch import Tasks
 
@@ -232,11 +233,12 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv[Tensor, Tensor, Tensor]):
     threaded: bool = False  # whether a step runs on threads of its own, from which torch's idle ones take the cores
 
     def __init__(self, distribution: TaskDistribution, num_envs: int, device: torch.device | str = "cpu") -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        num_envs = python_scalar(num_envs)
+        if not isinstance(num_envs, int) or num_envs < 1:
+            raise ValueError(f"num_envs must be an integer, at least 1, got {num_envs!r}")
         self.distribution = distribution
         self.num_envs = num_envs
-        self.device = torch.device(device)
+        self.device = resolve_device(device)
         self._tasks: Tasks | None = None  # of every slot, on the device
         self.last_step: Step | None = None  # what a rollout noted last, for callbacks of training; None: nothing
         self.single_observation_space = distribution.observation_space

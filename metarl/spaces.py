@@ -1,5 +1,6 @@
 """All that is known of kinds of spaces: which ones agents see, where integers begin, random actions, images."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, TypeGuard, final
 
@@ -57,6 +58,44 @@ class HybridBox(spaces.Box):
         return torch.cat([x.float().reshape(*x.shape[: x.dim() - len(part.shape or ())], n) for part, n, x in rows], -1)
 
 
+@final
+class MixedBox(spaces.Box):
+    """Observations of a Dict or Tuple with images in it, as a vector `[D]` of float32: its parts, one after another.
+
+    A part is an image, or all numbers between two images. Whoever does not know the parts may take it for a Box.
+    """
+
+    def __init__(self, parts: Sequence[spaces.Box]) -> None:
+        self.parts = tuple(parts)
+        self.sizes = [int(np.prod(part.shape)) for part in self.parts]
+        low, high = (np.concatenate([getattr(part, side).ravel() for part in self.parts]) for side in ("low", "high"))
+        super().__init__(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MixedBox) and self.parts == other.parts
+
+    def __repr__(self) -> str:
+        return f"MixedBox({', '.join(map(str, self.parts))})"
+
+    def split(self, observation: Tensor) -> list[Tensor]:
+        """The parts `[..., *shape]` of vectors `[..., D]`."""
+        pieces = zip(self.parts, torch.split(observation, self.sizes, -1), strict=True)
+        return [piece.reshape(*piece.shape[:-1], *part.shape) for part, piece in pieces]
+
+
+def _mixed_parts(space: spaces.Space[Any]) -> list[spaces.Box]:
+    """The parts of a MixedBox for a Dict or Tuple, in the order in which gymnasium flattens it."""
+    parts: list[spaces.Box] = []
+    for images, leaves in itertools.groupby(_leaves(space), is_image):
+        if images:
+            parts += [leaf for leaf in leaves if is_image(leaf)]
+        else:
+            flat = [spaces.flatten_space(leaf) for leaf in leaves]
+            low, high = (np.concatenate([getattr(box, side) for box in flat]) for side in ("low", "high"))
+            parts.append(spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32))
+    return parts
+
+
 def _size(space: spaces.Space[Any]) -> int:
     """How many numbers an action is."""
     return sum(map(_size, _children(space))) if is_compound(space) else int(np.prod(space.shape or ()))
@@ -89,8 +128,9 @@ def plain_space(space: spaces.Space[Any], role: str) -> spaces.Space[Any]:
     """The space as agents see it: a float32 Box, Discrete or MultiDiscrete counted from 0, or MultiBinary of actions.
 
     Actions of Dict and Tuple are those of a `HybridBox`; bounds of actions beyond `ENDLESS` are infinite.
-    Observations of images stay uint8 (see `images.is_image`); those of Dict, Tuple and MultiBinary become vectors, as
-    `gymnasium.spaces.flatten` makes them, and so does a Box of a single number without an axis.
+    Observations of images stay uint8 (see `is_image`); those of Dict, Tuple and MultiBinary become vectors, as
+    `gymnasium.spaces.flatten` makes them, and so does a Box of a single number without an axis. Images inside a Dict or
+    Tuple are parts of a `MixedBox`, in which pixels are float32.
     Raises ValueError for any other kind, saying what to do.
     """
     if role == "observation" and (place := _unknown(space)):
@@ -98,7 +138,11 @@ def plain_space(space: spaces.Space[Any], role: str) -> spaces.Space[Any]:
             f"the observation space has an entry that is no numbers: {place}; leave it out, as "
             "gymnasium.wrappers.FilterObservation does, or make numbers of it in a wrapper"
         )
+    if isinstance(space, MixedBox):
+        return space
     if is_flattened(space, role):
+        if is_compound(space) and any(map(is_image, _leaves(space))):
+            return MixedBox(_mixed_parts(space))
         space = spaces.flatten_space(space)
     if role == "action" and is_compound(space) and _leaves(space):
         return HybridBox([plain_space(leaf, role) for leaf in _leaves(space)])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from metarl.functional.returns import episode_gae, episode_returns, time_in_episode
 from metarl.functional.shapes import check_same_shape
-from metarl.spaces import channels_first, is_image, scaled_pixels
+from metarl.spaces import MixedBox, channels_first, is_image, scaled_pixels
 
 RIDGE = 1e-5
 LARGEST_RIDGE = 1e5
@@ -42,6 +42,9 @@ def observation_features(observation: Tensor, space: spaces.Space[Any]) -> Tenso
     """
     if is_image(space):
         return coarse(observation, space)
+    if isinstance(space, MixedBox):
+        pieces = zip(space.split(observation), space.parts, strict=True)
+        return torch.cat([observation_features(piece, part) for piece, part in pieces], -1)
     if isinstance(space, spaces.Box):
         flat = observation.flatten(observation.dim() - len(space.shape))
         return flat if flat.shape[-1] <= WIDEST else sketch(flat)

@@ -1,7 +1,7 @@
 """Encoders that turn observations and contexts into vectors."""
 
 import math
-from typing import Any, final
+from typing import Any, cast, final
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from metarl.nn.action_head import ActionHead
 from metarl.nn.convolutions import Convolutions
 from metarl.nn.layers import linear
 from metarl.nn.normalisation import RewardScale, RunningNormaliser
-from metarl.spaces import is_image
+from metarl.spaces import MixedBox, is_image
 from metarl.trials.context import Context
 from metarl.trials.trajectories import Trajectories
 
@@ -23,7 +23,8 @@ MOST_OPTIONS = 10_000  # of an entry that has an embedding for each
 class ObservationEncoder(nn.Module):
     """Observations `[..., *shape]` as vectors `[..., width]`.
 
-    Images pass through convolutions, any other Box through a linear map, discrete spaces through embeddings.
+    Images pass through convolutions, any other Box through a linear map, discrete spaces through embeddings, and the
+    parts of a MixedBox each through what suits it.
     An entry of more than 10 000 options is read as a number of two digits, so that its embeddings stay few (quotient
     and remainder, Shi et al. 2019, arXiv 1909.02107).
 
@@ -37,6 +38,10 @@ class ObservationEncoder(nn.Module):
     def __init__(self, space: spaces.Space[Any], width: int) -> None:
         super().__init__()
         self._shape = space.shape or ()
+        self._mixed = space if isinstance(space, MixedBox) else None
+        if self._mixed is not None:
+            self.parts = nn.ModuleList(ObservationEncoder(part, width) for part in self._mixed.parts)
+            return
         self.image = Convolutions(space) if is_image(space) else None
         if self.image is not None:
             self.layer: nn.Linear | nn.Embedding = nn.Linear(self.image.size, width)
@@ -56,6 +61,9 @@ class ObservationEncoder(nn.Module):
         nn.init.normal_(self.layer.weight, std=1 / math.sqrt(fields))
 
     def forward(self, observation: Tensor) -> Tensor:
+        if self._mixed is not None:
+            pieces = zip(self.parts, self._mixed.split(observation), strict=True)
+            return torch.stack([part(piece) for part, piece in pieces]).sum(0) / math.sqrt(len(self.parts))
         if self.image is not None:
             # [..., *image] -> [..., features] -> [..., width]
             return self.layer(self.image(observation))  # type: ignore[no-any-return]
@@ -67,7 +75,10 @@ class ObservationEncoder(nn.Module):
 
     def update_statistics(self, observation: Tensor) -> None:
         """Add a batch to the statistics that normalise a Box. Images and discrete observations have none."""
-        if self.image is None and isinstance(self.layer, nn.Linear):
+        if self._mixed is not None:
+            for part, piece in zip(self.parts, self._mixed.split(observation), strict=True):
+                cast(ObservationEncoder, part).update_statistics(piece)
+        elif self.image is None and isinstance(self.layer, nn.Linear):
             self.normaliser.update_statistics(observation)
 
 

@@ -37,7 +37,7 @@ class Port(gymnasium.Env[Any, Any]):
         self.open_ports.discard(self.port)
 
 
-@pytest.mark.parametrize(("workers", "apply"), [(0, "attributes"), (0, "kwargs"), (3, "kwargs")])
+@pytest.mark.parametrize(("workers", "apply"), [(0, "attributes"), (0, "kwargs"), (2, "kwargs")])
 def test_every_copy_is_told_its_slot(workers: int, apply: Any) -> None:
     family = metarl.from_gym(Port, {"gain": (0.0, 1.0)}, apply=apply, max_episode_steps=2, workers=workers)
     env = family.vector_env(5)

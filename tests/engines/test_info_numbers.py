@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 
 import metarl
 from metarl.agents.classical.uniform import RandomLearner
-from metarl.engines.info_numbers import batch_success, measures_in, success_in
+from metarl.engines.info_numbers import batch_success, concatenated, joined, measures_in, success_in
 from metarl.engines.vector_tasks import VectorTasks
 from metarl.evaluation.results import Evaluation
 from metarl.reports.page import write_report
@@ -94,9 +94,16 @@ def measured(**options: Any) -> Evaluation:
     return metarl.evaluate(RandomLearner(family, 12), family, num_tasks=12, num_episodes=2, name="hand")
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_an_evaluation_keeps_success_at_the_end_and_the_environments_measures(workers: int) -> None:
-    result = measured(workers=workers)
+def test_measures_of_several_groups_are_those_of_all_environments() -> None:
+    parts = [joined([{"heat": 1.0}, {}]), joined([{"grade": 7.0}]), {}]
+    found = concatenated(parts, [2, 1, 2])
+    assert sorted(found) == ["grade", "heat"]
+    np.testing.assert_array_equal(found["heat"], [1, np.nan, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(found["grade"], [np.nan, np.nan, 7, np.nan, np.nan])
+
+
+def test_an_evaluation_keeps_success_at_the_end_and_the_environments_measures() -> None:
+    result = measured()
     assert result.tasks is not None
     slips = np.array(result.tasks["slips"], bool)
     assert slips.any()

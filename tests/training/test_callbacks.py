@@ -29,10 +29,20 @@ ROOMS = metarl.make("grid-navigation")
 
 def agent_of(kind: str) -> Any:
     if kind == "rl2":
-        options = RL2Options(memory="gru", width=8, batch_steps=120, num_minibatches=2, imitation_fraction=0.0)
+        options = RL2Options(
+            memory="gru",
+            width=8,
+            batch_steps=120,
+            num_minibatches=2,
+            n_epochs=1,
+            critic_epochs=0,
+            imitation_fraction=0.0,
+        )
         return RL2(ROOMS, options, device="cpu")
     if kind == "maml":
-        return MAML(ROOMS, MAMLOptions(width=8, meta_batch_size=2, rollouts_per_task=2), device="cpu")
+        return MAML(
+            ROOMS, MAMLOptions(width=8, meta_batch_size=2, rollouts_per_task=2, outer="policy-gradient"), device="cpu"
+        )
     return FineTuning(ROOMS, FineTuningOptions(width=8, num_tasks=2, batch_steps=60, num_minibatches=2), device="cpu")
 
 

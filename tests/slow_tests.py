@@ -43,6 +43,8 @@ SLOW = {
     "engines/test_gym_attributes.py::test_check_names_what_a_task_leaves_behind",
     "engines/test_gym_attributes.py::test_gymnasiums_own_environments_keep_the_contract",
     "engines/test_gym_env.py::test_agents_turn_several_switches_at_once",
+    "engines/test_gym_making.py::test_every_copy_is_told_its_slot",
+    "engines/test_replaced_environments.py::test_the_contract_holds_for_an_environment_that_is_put_in_place",
     "engines/test_gym_tasks.py::test_a_family_from_another_folder_keeps_the_contract",
     "engines/test_gym_tasks.py::test_a_registered_environment_with_an_apply_function_keeps_the_contract",
     "engines/test_gym_tasks.py::test_a_task_may_be_the_arguments_of_the_constructor",
@@ -62,12 +64,15 @@ SLOW = {
     "nn/test_convolutions.py::test_families_of_images_keep_the_contract",
     "nn/test_convolutions.py::test_maml_learns_from_pictures",
     "nn/test_convolutions.py::test_rl2_learns_from_pictures",
+    "nn/test_mixed_observations.py::test_a_family_of_such_environments_keeps_the_contract",
+    "nn/test_mixed_observations.py::test_what_a_picture_shows_is_learned_beside_a_number",
     "reports/test_page.py::test_every_family_draws_its_trials",
     "reports/test_page.py::test_the_report_is_one_page_that_loads_nothing",
     "test_imports.py::test_listing_imports_no_extra",
     "test_readme.py::test_ten_lines_of_python_run",
     "test_safe_files.py::test_a_run_in_a_family_of_ones_own_is_evaluated_when_the_command_says_so",
     "test_sb3.py::test_ppo_learns_in_every_family",
+    "training/test_going_on.py",
 }
 
 # A simulated device takes five to eight times as long as the CPU. Where a contract is asked of many alike, some of a

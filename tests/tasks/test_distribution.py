@@ -113,7 +113,7 @@ def test_spaces_are_batched(build: BuildEnv) -> None:
 def test_misuse_is_refused(build: BuildEnv) -> None:
     for number in (0, -1, 2.5, float("inf"), "3", None):
         with pytest.raises(ValueError, match="num_envs must be an integer, at least 1"):
-            build(GRID, number)  # type: ignore[arg-type]
+            build(GRID, number)
     env = build(GRID, 2)
     with pytest.raises(RuntimeError, match="call set_tasks before"):
         env.reset()

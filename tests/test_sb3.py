@@ -31,7 +31,7 @@ def stepped(env: VecEnv, actions: np.ndarray) -> tuple[Any, Any, Any, Any]:
 def test_ends_of_episodes_are_told_as_stable_baselines_expects() -> None:
     """Two steps of .1 lead to the first goal, where the episode ends; the other one runs out of time at step 100."""
     distribution = metarl.make("point-navigation")
-    env = TaskVecEnv(distribution, distribution.tasks(goal=[[0.2, 0.0], [-0.4, 0.0]]))
+    env = TaskVecEnv(distribution, tasks=distribution.tasks(goal=[[0.2, 0.0], [-0.4, 0.0]]))
     assert env.reset().tolist() == [[0, 0], [0, 0]]
     right = np.array([[1.0, 0.0]] * 2, np.float32)
     _, rewards, dones, infos = stepped(env, right)
@@ -103,7 +103,7 @@ def test_other_algorithms_and_wrappers_take_it_too() -> None:
 
 def test_success_and_returns_reach_stable_baselines(user_project: Path) -> None:
     distribution = metarl.make("drift_family:drift")
-    env = VecMonitor(TaskVecEnv(distribution, distribution.tasks(drift=[0.0, 1.0])))
+    env = VecMonitor(TaskVecEnv(distribution, tasks=distribution.tasks(drift=[0.0, 1.0])))
     env.reset()
     total = np.zeros(2)
     for _ in range(3):
@@ -151,9 +151,18 @@ def test_global_randomness_is_lent_and_comes_back() -> None:
 def test_what_cannot_be_is_refused() -> None:
     grid, bandit = metarl.make("grid-navigation"), metarl.make("bernoulli-bandit")
     with pytest.raises(ValueError, match="not tasks of grid-navigation-v1"):
-        TaskVecEnv(grid, bandit.sample(2, seeding.generator(0)))
-    with pytest.raises(ValueError, match="tasks must be at least 1, got 0"):
+        TaskVecEnv(grid, tasks=bandit.sample(2, seeding.generator(0)))
+    with pytest.raises(ValueError, match="num_envs must be at least 1, got 0"):
         TaskVecEnv(grid, 0)
+    for num_envs, tasks in ((None, None), (2, grid.sample(2, seeding.generator(0)))):
+        with pytest.raises(ValueError, match="give either num_envs or tasks"):
+            TaskVecEnv(grid, num_envs, tasks=tasks)
+    old: Any = 4
+    with pytest.raises(TypeError, match="are num_envs=4"):
+        TaskVecEnv(grid, tasks=old)
+    old = grid.sample(2, seeding.generator(0))
+    with pytest.raises(TypeError, match="tasks that environments have for good are tasks="):
+        TaskVecEnv(grid, old)
     with pytest.raises(NotImplementedError, match="one batch"):
         TaskVecEnv(grid, 2).set_attr("goal", 3)
     with pytest.raises(RuntimeError, match="step_async"):
@@ -162,7 +171,7 @@ def test_what_cannot_be_is_refused() -> None:
 
 def test_a_reward_that_is_not_finite_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     distribution = metarl.make("point-navigation")
-    env = TaskVecEnv(distribution, distribution.tasks(goal=[[0.2, 0.0], [-0.5, 0.0]]))
+    env = TaskVecEnv(distribution, tasks=distribution.tasks(goal=[[0.2, 0.0], [-0.5, 0.0]]))
     env.reset()
     step = NativeVectorEnv.step
 

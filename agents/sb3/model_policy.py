@@ -38,7 +38,7 @@ class ModelPolicy(AdaptivePolicy):
     >>> from metarl.sb3 import TaskVecEnv
     >>> from stable_baselines3 import PPO
     >>> rooms = metarl.make("grid-navigation")
-    >>> model = PPO("MlpPolicy", TaskVecEnv(rooms, tasks=4), n_steps=16, device="cpu").learn(64)
+    >>> model = PPO("MlpPolicy", TaskVecEnv(rooms, num_envs=4), n_steps=16, device="cpu").learn(64)
     >>> metarl.evaluate(ModelPolicy(model, rooms, num_tasks=10), rooms.split("test"), num_tasks=10).returns.shape
     (10, 4)
 
@@ -88,7 +88,7 @@ class TaskModelPolicy(PrivilegedPolicy):
     >>> from metarl.sb3 import TaskVecEnv
     >>> from stable_baselines3 import PPO
     >>> rooms = metarl.make("grid-navigation")
-    >>> env = TaskVecEnv(rooms, tasks=4, show_task=True)
+    >>> env = TaskVecEnv(rooms, num_envs=4, show_task=True)
     >>> model = PPO("MultiInputPolicy", env, n_steps=16, device="cpu").learn(64)
     >>> metarl.evaluate(TaskModelPolicy(model, rooms, num_tasks=10), rooms, num_tasks=10).privileged
     True

@@ -21,42 +21,42 @@ Observations = np.ndarray | dict[str, np.ndarray]
 class TaskVecEnv(BatchVecEnv):
     """Environments of a task distribution as Stable-Baselines3 takes them.
 
-    `tasks` are the tasks, an environment for each of them for good; or a number of environments that draw a new task
-    for every episode. `seed` (the constructor's or the method's) names the streams of tasks and dynamics, which start
-    at the next reset. Spaces and actions are counted as `SB3Spaces` says. With `show_task` observations are
-    dictionaries of the `observation` and the `task`, a vector from -1 to 1, for a `MultiInputPolicy`: an oracle.
+    `num_envs` environments draw a new task for each episode, or each of `tasks` has one for good. `seed` (the
+    constructor's or the method's) names the streams of tasks and dynamics, which start at the next reset. Spaces and
+    actions are counted as `SB3Spaces` says. With `show_task` observations are dictionaries of the `observation` and the
+    `task`, a vector from -1 to 1, for a `MultiInputPolicy`: an oracle.
 
     >>> import metarl
     >>> from stable_baselines3 import PPO
-    >>> env = TaskVecEnv(metarl.make("grid-navigation"), tasks=4)
+    >>> env = TaskVecEnv(metarl.make("grid-navigation"), num_envs=4)
     >>> PPO("MlpPolicy", env, n_steps=16, device="cpu").learn(64).num_timesteps
     64
 
-    Raises ValueError where `tasks` are those of another family or fewer than one, where the spaces are none that
-    Stable-Baselines3 knows, and in `step` where an observation or reward is not finite, naming the environment.
+    Raises ValueError unless it gets either `num_envs`, at least 1, or `tasks` of this family, where the spaces are none
+    that Stable-Baselines3 knows, and in `step` where an observation or reward is not finite, naming the environment.
     """
 
     def __init__(
         self,
         distribution: TaskDistribution,
-        tasks: Tasks | int,
+        num_envs: int | None = None,
         *,
+        tasks: Tasks | None = None,
         show_task: bool = False,
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        if isinstance(tasks, Tasks) and tasks.space != distribution.task_space:
+        count = _count(num_envs, tasks)
+        if tasks is not None and tasks.space != distribution.task_space:
             raise ValueError(f"these tasks are not tasks of {distribution.name}")
-        if isinstance(tasks, int) and tasks < 1:
-            raise ValueError(f"tasks must be at least 1, got {tasks}")
         self.convention = SB3Spaces(distribution, device)
         self._shows_task = show_task
-        self._fixed = None if isinstance(tasks, int) else tasks
+        self._fixed = tasks
         self._before: Tensor | None = None  # the engine's last observations
         space = self.convention.observation_space
         super().__init__(
             distribution,
-            tasks if isinstance(tasks, int) else len(tasks),
+            count,
             with_task(space, distribution) if show_task else space,
             self.convention.action_space,
             seed,
@@ -96,3 +96,18 @@ class TaskVecEnv(BatchVecEnv):
         array = host(self.convention.observation(observation)).astype(space.dtype)
         self._check("observation", array)
         return {"observation": array, "task": host(self.tasks.vector())} if self._shows_task else array
+
+
+def _count(num_envs: object, tasks: object) -> int:
+    """How many environments there are to be; TypeError and ValueError say what is wrong with either argument."""
+    if isinstance(tasks, int | np.integer):
+        raise TypeError(f"tasks are the tasks themselves; environments that draw them are num_envs={tasks}")
+    if isinstance(num_envs, Tasks):
+        raise TypeError("num_envs is a number; tasks that environments have for good are tasks=...")
+    if (num_envs is None) == (tasks is None):
+        raise ValueError("give either num_envs or tasks")
+    if isinstance(tasks, Tasks):
+        return len(tasks)
+    if not isinstance(num_envs, int | np.integer) or num_envs < 1:
+        raise ValueError(f"num_envs must be at least 1, got {num_envs!r}")
+    return int(num_envs)

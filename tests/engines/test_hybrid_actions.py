@@ -102,7 +102,7 @@ def test_agents_learn_hybrid_actions() -> None:
 
 
 def test_stable_baselines_takes_hybrid_actions_for_numbers() -> None:
-    model = PPO("MlpPolicy", TaskVecEnv(CRANES, tasks=2), n_steps=8, batch_size=16, device="cpu").learn(16)
+    model = PPO("MlpPolicy", TaskVecEnv(CRANES, num_envs=2), n_steps=8, batch_size=16, device="cpu").learn(16)
     assert isinstance(model.action_space, spaces.Box)
 
 

@@ -149,7 +149,7 @@ def test_an_older_result_has_neither_and_loads() -> None:
 
 
 def test_stable_baselines3_is_told_the_measures() -> None:
-    env = TaskVecEnv(arms(), tasks=2)
+    env = TaskVecEnv(arms(), num_envs=2)
     env.reset()
     infos = env.step(np.zeros(2, int))[3]
     assert [info["heat"] for info in infos] == [10.0, 10.0]

@@ -94,7 +94,7 @@ def test_changing_tasks_of_a_family_of_constructors_repeat_themselves() -> None:
 
 def test_stable_baselines3_sees_the_same_run_twice() -> None:
     def run() -> np.ndarray:
-        env = TaskVecEnv(dice("kwargs"), tasks=2, seed=4)
+        env = TaskVecEnv(dice("kwargs"), num_envs=2, seed=4)
         return np.array([env.reset(), *(env.step(np.zeros(2, int))[0] for _ in range(8))])
 
     np.testing.assert_array_equal(run(), run())

@@ -108,5 +108,5 @@ def test_agents_learn_which_switches_to_turn() -> None:
 
 
 def test_stable_baselines_turns_switches() -> None:
-    model = PPO("MlpPolicy", TaskVecEnv(LAMPS, tasks=2), n_steps=8, batch_size=16, device="cpu").learn(16)
+    model = PPO("MlpPolicy", TaskVecEnv(LAMPS, num_envs=2), n_steps=8, batch_size=16, device="cpu").learn(16)
     assert model.action_space == spaces.MultiBinary(3)

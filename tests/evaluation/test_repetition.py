@@ -20,7 +20,7 @@ BANDITS = metarl.make("bernoulli-bandit", arms=3, pulls=5)
 
 
 def sb3_model() -> PPO:
-    return PPO("MlpPolicy", TaskVecEnv(POINTS, tasks=2), n_steps=4, batch_size=8, seed=0, device="cpu")
+    return PPO("MlpPolicy", TaskVecEnv(POINTS, num_envs=2), n_steps=4, batch_size=8, seed=0, device="cpu")
 
 
 POLICIES: dict[str, Any] = {

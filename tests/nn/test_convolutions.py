@@ -184,10 +184,10 @@ def test_maml_learns_from_pictures() -> None:
 
 
 def test_stable_baselines3_gets_images_with_the_channels_first() -> None:
-    env = TaskVecEnv(lamps((12, 16)), tasks=2)
+    env = TaskVecEnv(lamps((12, 16)), num_envs=2)
     assert env.observation_space == box(1, 12, 16)
     assert env.reset().shape == (2, 1, 12, 16)
-    model = PPO("MlpPolicy", TaskVecEnv(lamps(), tasks=2), n_steps=8, batch_size=8, device="cpu").learn(16)
+    model = PPO("MlpPolicy", TaskVecEnv(lamps(), num_envs=2), n_steps=8, batch_size=8, device="cpu").learn(16)
     assert model.observation_space == box(3, 12, 16)
 
 

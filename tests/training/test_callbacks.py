@@ -81,7 +81,7 @@ def test_a_callback_reads_every_reward_and_every_end(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_those_that_come_with_stable_baselines3_work(kind: str, tmp_path: Path) -> None:
-    unseen = VecMonitor(TaskVecEnv(ROOMS.split("test"), tasks=3))
+    unseen = VecMonitor(TaskVecEnv(ROOMS.split("test"), num_envs=3))
     evaluation = EvalCallback(
         unseen,
         callback_on_new_best=StopTrainingOnRewardThreshold(1e9, verbose=0),
@@ -115,7 +115,7 @@ def test_prediction_is_the_policy_in_its_first_episode() -> None:
     """evaluate_policy through Stable-Baselines3 finds what metarl's own evaluation finds."""
     agent = agent_of("rl2").learn(120)
     tasks = ROOMS.split("test").sample(4, metarl.seeding.generator(0))
-    env = TaskVecEnv(ROOMS, tasks)
+    env = TaskVecEnv(ROOMS, tasks=tasks)
     rewards: Any = evaluate_policy(agent, VecMonitor(env), n_eval_episodes=4, return_episode_rewards=True)[0]
     policy = agent.policy(4, deterministic=True)
     engine = ROOMS.vector_env(4)

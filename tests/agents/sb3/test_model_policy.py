@@ -57,7 +57,7 @@ def test_a_model_plays_in_the_evaluator_as_in_stable_baselines() -> None:
     rooms = metarl.make("grid-navigation")
     model = PPO("MlpPolicy", TaskVecEnv(rooms, 8), n_steps=32, batch_size=64, seed=0, device="cpu").learn(256)
     result = metarl.evaluate(ModelPolicy(model, rooms, 20), rooms, num_tasks=20, num_episodes=2, seed=3)
-    env = TaskVecEnv(rooms, rooms.tasks(**(result.tasks or {})))
+    env = TaskVecEnv(rooms, tasks=rooms.tasks(**(result.tasks or {})))
     observation, total, alive = env.reset(), np.zeros(20), np.ones(20, bool)
     while alive.any():
         observation, reward, done, _ = env.step(model.predict(observation, deterministic=True)[0])

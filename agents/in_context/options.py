@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from metarl.agents.outer_loop.trial_ppo import TrialPPOOptions
-from metarl.training.options import Count, Fraction, NonNegative, Positive
+from metarl.training.options import Count, Fraction, NonNegative, NonNegativeInt, Positive
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,12 @@ class RL2Options(TrialPPOOptions):
     """Weight of the entropy bonus; falls linearly to zero."""
     privileged_critic: bool = True
     """Let the critic see the task in meta-training; the policy never does."""
+    unrewarded_episodes: NonNegativeInt = 0
+    """First episodes of a training trial whose reward does not count, so that they are free to explore (E-RL², Stadie et
+    al. 2018, arXiv 1803.01118)."""
+    information_bonus: NonNegative = 0.0
+    """Bonus for what a step tells of the task to a predictor, which is taught the task in meta-training: nats times
+    this share of the deviation of returns, falling linearly to zero. For tasks where exploring costs and pays later."""
     imitation_fraction: Fraction = 0.3
     """Share of training, at its start, in which the policy imitates the family's expert, if it names one."""
     imitation_temperature: Positive = 0.5

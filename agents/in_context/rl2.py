@@ -6,7 +6,7 @@ from typing import Any, final
 
 import torch
 from gymnasium import spaces
-from torch import Tensor
+from torch import Tensor, nn
 
 from metarl import distributed, seeding
 from metarl.agents.in_context.captured_rollout import CapturedRollout
@@ -22,6 +22,7 @@ from metarl.nn.critic import TrialCritic
 from metarl.nn.memory import Memory
 from metarl.nn.recurrent import RecurrentMemory
 from metarl.nn.retrieval import Retrieval
+from metarl.nn.task_predictor import TaskPredictor
 from metarl.nn.transformer import TransformerMemory
 from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
@@ -69,10 +70,14 @@ class RL2(Agent):
         with seeding.initialising(seeding.stream_seed(seed, "parameters")):
             self.actor = _actor(distribution, self.options)
             self.critic = _critic(distribution, self.options, seeding.generator(seed, "task scale"))
+            self.predictor = _predictor(distribution, self.options)
         self.actor.to(self.device)
         self.critic.to(self.device)
-        lengths = distribution.horizon, self.trial_steps, distribution.free_episodes
-        self._ppo = TrialPPO(self.actor, self.critic, self.options, *lengths)
+        if self.predictor is not None:
+            self.predictor.to(self.device)
+        free = max(distribution.free_episodes, self.options.unrewarded_episodes)
+        lengths = distribution.horizon, self.trial_steps, free
+        self._ppo = TrialPPO(self.actor, self.critic, self.options, *lengths, self.predictor)
         self._rollout: tuple[object, CapturedRollout] | None = None  # its settings come first
 
     @property
@@ -97,7 +102,8 @@ class RL2(Agent):
         steps = self._trial_steps(fraction_done)
         gamma = self._gamma(steps)
         trajectories, expert_labels = self._collect(steps, fraction_done, on_step)
-        batch, explained = self._ppo.prepare_batch(trajectories, expert_labels, gamma, steps)
+        information = self.options.information_bonus * linear_decay(fraction_done)
+        batch, explained = self._ppo.prepare_batch(trajectories, expert_labels, gamma, steps, information)
         rate = self.options.learning_rate * linear_decay(fraction_done, self.options.warmup)
         entropy = self.options.ent_coef * linear_decay(fraction_done) if expert_labels is None else 0.0
         losses = self._ppo.update(batch, rate, entropy, self._stream("minibatches"))
@@ -122,7 +128,7 @@ class RL2(Agent):
         }
 
     def state(self) -> dict[str, Tensor]:
-        modules = pack(actor=self.actor, critic=self.critic)
+        modules = pack(**self._modules())
         episode_steps = torch.tensor(self._episode_steps, dtype=torch.float64)
         return modules | {"episode_steps": episode_steps} | self._ppo.state()
 
@@ -130,10 +136,15 @@ class RL2(Agent):
         check_tensors(source, state, self.state())
         if state["episode_steps"] < 1:
             raise ValueError(f"{source}: episode_steps must be at least 1, got {state['episode_steps']:g}")
-        unpack(state, actor=self.actor, critic=self.critic)
+        unpack(state, **self._modules())
         self._episode_steps = state["episode_steps"].item()
         self._ppo.load_state(state)
         self._rollout = None
+
+    def _modules(self) -> dict[str, nn.Module]:
+        """What is learned, by the names in checkpoints."""
+        modules: dict[str, nn.Module] = {"actor": self.actor, "critic": self.critic}
+        return modules if self.predictor is None else modules | {"predictor": self.predictor}
 
     def _collect(
         self, trial_steps: int, fraction_done: float, on_step: Callable[[TaskVectorEnv], None]
@@ -244,8 +255,10 @@ class RL2(Agent):
 def _teaching(distribution: TaskDistribution, options: RL2Options) -> Teaching:
     expert = distribution.expert(1) if options.imitation_fraction > 0 else None
     if expert is None:
-        return Teaching(privileged_critic=options.privileged_critic)
-    return Teaching(type(expert).__name__, options.imitation_fraction, options.privileged_critic)
+        return Teaching(privileged_critic=options.privileged_critic, task_predictor=options.information_bonus > 0)
+    return Teaching(
+        type(expert).__name__, options.imitation_fraction, options.privileged_critic, options.information_bonus > 0
+    )
 
 
 def _actor(distribution: TaskDistribution, options: RL2Options) -> Actor:
@@ -260,6 +273,12 @@ def _actor(distribution: TaskDistribution, options: RL2Options) -> Actor:
 def _critic(distribution: TaskDistribution, options: RL2Options, generator: torch.Generator) -> TrialCritic:
     tasks = distribution.sample(1000, generator).vector() if options.privileged_critic else None
     return TrialCritic(distribution.observation_space, options.width, tasks, max(64, options.width))
+
+
+def _predictor(distribution: TaskDistribution, options: RL2Options) -> TaskPredictor | None:
+    if options.information_bonus == 0:
+        return None
+    return TaskPredictor(options.width, distribution.task_space, max(64, options.width))
 
 
 def _memory(options: RL2Options, trial_steps: int) -> Memory[Any]:

@@ -13,6 +13,7 @@ from metarl.functional import losses
 from metarl.functional.returns import counted_rewards, gae, trial_time
 from metarl.nn.actor import Actor, ActorState
 from metarl.nn.critic import TrialCritic
+from metarl.nn.task_predictor import TaskPredictor
 from metarl.training.checkpoints import adam_state, load_adam_state
 from metarl.training.options import AgentOptions, Count, Fraction, NonNegativeInt, Positive
 from metarl.trials.context import Context
@@ -20,6 +21,7 @@ from metarl.trials.trajectories import Trajectories
 
 STEPS_AT_ONCE = 65_536  # in one forward pass without gradients, so that memory does not grow with the batch
 FEW_TRIALS = 100  # with fewer in a batch, minibatches of whole trials are too noisy for the critic
+PREDICTOR_WEIGHT = 0.1  # of the loss of the predictor of the task, in nats
 LEAST_DEVIATION = 0.01  # of advantages, in deviations of the returns: less is noise of the critic
 
 
@@ -59,6 +61,7 @@ class Losses(NamedTuple):
     entropy: Any
     approx_kl: Any
     clip_fraction: Any
+    task_loss: Any  # of the predictor of the task, in nats; 0 without one
 
     def metrics(self) -> dict[str, float]:
         """The losses by the names of `metarl.training.logs.METRICS`."""
@@ -93,15 +96,21 @@ class TrialPPO:
         horizon: int,
         trial_steps: int,
         free_episodes: int = 0,
+        predictor: TaskPredictor | None = None,
     ) -> None:
-        """`horizon` steps has the longest episode, `trial_steps` a whole trial; its `free_episodes` do not count."""
+        """`horizon` steps has the longest episode, `trial_steps` a whole trial, whose `free_episodes` do not count.
+
+        `predictor` measures what a step tells of the task.
+        """
         self.actor = actor
         self.critic = critic
+        self.predictor = predictor
         self._options = options
         self._horizon = horizon
         self._trial_steps = trial_steps
         self._free_episodes = free_episodes
-        parameters = [*actor.parameters(), *critic.parameters()]
+        self._learners = [actor, critic] if predictor is None else [actor, critic, predictor]
+        parameters = [parameter for module in self._learners for parameter in module.parameters()]
         self._device = parameters[0].device
         self.graphs = distributed.size() == 1 and cuda_graphs.wanted(options.cuda_graphs, self._device)
         rate = torch.zeros((), device=self._device) if self.graphs else 0.0
@@ -110,20 +119,32 @@ class TrialPPO:
 
     @torch.no_grad()
     def prepare_batch(
-        self, trajectories: Trajectories, expert_labels: Tensor | None, gamma: float, steps: int
+        self,
+        trajectories: Trajectories,
+        expert_labels: Tensor | None,
+        gamma: float,
+        steps: int,
+        information_weight: float = 0.0,
     ) -> tuple[Batch, float]:
         """Advantages and value targets of B trials, and the critic's explained variance.
 
         `steps` is the length of a trial on the clock of `functional.returns.trial_time`. If a trial is not over at the
         last step of its row, GAE continues from the value of the state after it. `gamma` is per step of that clock.
-        Updates the statistics with which the critic normalises returns.
+        With a predictor of the task, a step is also rewarded for what it told: by how much the log-likelihood of the
+        task rises with what the memory holds after it, times `information_weight` and the deviation of returns. Such
+        bonuses add up to a difference between the ends of a trial: they change what is learned first, not what is best
+        (potential-based shaping, Ng et al. 1999). Updates the statistics with which the critic normalises returns.
         """
         before, after = trial_time(trajectories.dones, self._horizon, steps)
         time_left = (steps - torch.cat([before, after[:, -1:] % steps], 1)) / self._trial_steps
         context, tasks = trajectories.context(and_next=True), trajectories.tasks.vector()
-        values = self._values(context, time_left, tasks)  # [B, T + 1]
-        gamma_t = torch.where(after < steps, gamma ** (after - before), 0.0)
+        memory = self.memory_outputs(context)
+        values = self._values(memory, context, time_left, tasks)  # [B, T + 1]
         rewards = counted_rewards(trajectories.rewards, before, self._horizon, self._free_episodes)
+        if self.predictor is not None:
+            told = self.predictor(memory, tasks).diff(dim=1)
+            rewards = rewards + information_weight * self.critic.deviation * told
+        gamma_t = torch.where(after < steps, gamma ** (after - before), 0.0)
         advantage = gae(rewards, values[:, :-1], gamma_t, self._options.gae_lambda, values[:, -1])
         returns = advantage + values[:, :-1]
         self.critic.update_statistics(returns)
@@ -188,7 +209,7 @@ class TrialPPO:
         rows = []
         for part in order.chunk(self._options.num_minibatches):
             self.optimiser.zero_grad()
-            rows.append(self._step(self.backward(batch, part, entropy_weight), self.actor, self.critic))
+            rows.append(self._step(self.backward(batch, part, entropy_weight), *self._learners))
         return torch.stack(rows)
 
     def _critic_steps(self, batch: Batch, memory: Tensor, order: Tensor) -> Tensor:
@@ -227,6 +248,7 @@ class TrialPPO:
             share = (window.stop - window.start) / steps
             terms, state = self._losses(batch, part, window, state)
             total = terms.policy_gradient_loss + terms.value_loss - entropy_weight * terms.entropy
+            total = total + PREDICTOR_WEIGHT * terms.task_loss
             (share * total).backward()
             measured += share * torch.stack(terms).detach()
         return measured
@@ -249,9 +271,8 @@ class TrialPPO:
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    def _values(self, context: Context, time_left: Tensor, tasks: Tensor) -> Tensor:
+    def _values(self, memory: Tensor, context: Context, time_left: Tensor, tasks: Tensor) -> Tensor:
         """Values `[B, T]` in units of reward, computed for some trials at a time."""
-        memory = self.memory_outputs(context)
         values = [
             self.critic(memory[part], context.observation[part], time_left[part], tasks[part])
             for part in _parts(context.started)
@@ -269,13 +290,15 @@ class TrialPPO:
             policy_loss = losses.clipped_surrogate(log_prob, old_log_prob, advantage, self._options.clip_range)
         else:
             policy_loss = self.actor.head.cross_entropy(parameters, batch.expert_labels[part, window]).mean()
-        value = self.critic(memory, context.observation, batch.time_left[part, window], batch.task_vector[part])
+        tasks = batch.task_vector[part]
+        value = self.critic(memory, context.observation, batch.time_left[part, window], tasks)
         return Losses(
             policy_loss,
             losses.squared_error(value, batch.target[part, window]),
             self.actor.head.entropy(parameters).mean(),
             losses.approx_kl(log_prob.detach(), old_log_prob),
             losses.clip_fraction(log_prob.detach(), old_log_prob, self._options.clip_range),
+            torch.zeros_like(policy_loss) if self.predictor is None else -self.predictor(memory, tasks).mean(),
         ), after
 
     def _read(self, context: Context, state: ActorState | None) -> tuple[Tensor, Tensor, ActorState]:

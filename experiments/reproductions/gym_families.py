@@ -71,7 +71,7 @@ TAUGHT_BY: dict[Method, str] = {
     "rl2": str(Teaching(privileged_critic=True)),
     "rl2-gru": str(Teaching(privileged_critic=True)),
     "randomised": str(Teaching()),
-    "oracle": "reward; the policy is told the task",
+    "oracle": "reward; privileged policy",
 }
 Play = Callable[[int, bool], AdaptivePolicy]  # how many tasks, and whether the most likely actions are taken
 

@@ -19,6 +19,7 @@ METRICS: dict[str, str] = {  # what agents log; names of Stable-Baselines3 where
     "train/policy_gradient_loss": "clipped surrogate; while an expert is imitated: cross-entropy to its labels",
     "train/value_loss": "squared error of the critic, in units of the returns' deviation",
     "train/entropy_loss": "the mean entropy of the actions, negative",
+    "train/task_loss": "minus the log-likelihood of the task by its predictor, in nats",
     "train/approx_kl": "KL divergence of the policy that collected from the policy after the update",
     "train/clip_fraction": "share of actions whose ratio PPO clips",
     "train/clip_range": "PPO's clip range",

@@ -12,7 +12,7 @@ class Teaching:
     >>> print(Teaching())
     reward alone
     >>> print(Teaching("KnownGoal", 0.3, privileged_critic=True))
-    imitation of KnownGoal in the first 30% of training, then reward; the critic sees the task
+    imitation of KnownGoal in the first 30% of training, then reward; privileged critic
     """
 
     expert: str | None = None
@@ -21,12 +21,16 @@ class Teaching:
     """Share of training, at its start, in which that policy is imitated."""
     privileged_critic: bool = False
     """Whether the critic sees the task in meta-training."""
+    task_predictor: bool = False
+    """Whether a predictor of the task, which rewards what tells of it, is taught the task in meta-training."""
 
     def __str__(self) -> str:
+        seers = ["critic"] if self.privileged_critic else []
+        seers += ["predictor of the task"] if self.task_predictor else []
         if self.expert is None:
-            policy = "reward" if self.privileged_critic else "reward alone"
+            policy = "reward" if seers else "reward alone"
         elif self.share < 1:
             policy = f"imitation of {self.expert} in the first {self.share:.0%} of training, then reward"
         else:
             policy = f"imitation of {self.expert} alone, without reward"
-        return f"{policy}; the critic sees the task" if self.privileged_critic else policy
+        return f"{policy}; privileged {' and '.join(seers)}" if seers else policy

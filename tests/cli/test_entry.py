@@ -68,7 +68,7 @@ def test_train_says_who_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     assert "learns from reward alone\n" in capsys.readouterr().out
     small = ["--width", "8", "--num-heads", "1", "--batch-steps", "100", "--total-timesteps", "100", "--device", "cpu"]
     assert call("train", "rl2", *BANDIT, *small, "--run-dir", "b") == 0
-    said = "imitation of KnownBestArm in the first 30% of training, then reward; the critic sees the task"
+    said = "imitation of KnownBestArm in the first 30% of training, then reward; privileged critic"
     assert f"learns from {said}\n" in capsys.readouterr().out
     configs = [Run.open(folder).config.teaching for folder in ("a", "b")]
     assert configs[0] == {"expert": None, "share": 0.0, "privileged_critic": False}

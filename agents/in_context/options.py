@@ -53,8 +53,8 @@ class RL2Options(TrialPPOOptions):
     privileged_critic: bool = True
     """Let the critic see the task in meta-training; the policy never does."""
     unrewarded_episodes: NonNegativeInt = 0
-    """First episodes of a training trial whose reward does not count, so that they are free to explore (E-RL², Stadie et
-    al. 2018, arXiv 1803.01118)."""
+    """First episodes of a training trial whose reward does not count, so that they are free to explore (E-RL², Stadie
+    et al. 2018, arXiv 1803.01118)."""
     information_bonus: NonNegative = 0.0
     """Bonus for what a step tells of the task to a predictor, which is taught the task in meta-training: nats times
     this share of the deviation of returns, falling linearly to zero. For tasks where exploring costs and pays later."""

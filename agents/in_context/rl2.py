@@ -65,6 +65,12 @@ class RL2(Agent):
         super().__init__(distribution, options, seed=seed, device=device)
         self.trial_steps = self.trial_episodes * distribution.horizon
         self._episode_steps: float = distribution.horizon  # mean length of an episode in the last batch
+        self._free_episodes = max(distribution.free_episodes, self.options.unrewarded_episodes)
+        if self._free_episodes >= self.trial_episodes:
+            raise ValueError(
+                f"unrewarded_episodes must be fewer than the {self.trial_episodes} episodes of a trial, "
+                f"or none counts; got {self._free_episodes}"
+            )
         self.teaching = _teaching(distribution, self.options)
         self._has_expert = self.teaching.expert is not None
         with seeding.initialising(seeding.stream_seed(seed, "parameters")):
@@ -75,8 +81,7 @@ class RL2(Agent):
         self.critic.to(self.device)
         if self.predictor is not None:
             self.predictor.to(self.device)
-        free = max(distribution.free_episodes, self.options.unrewarded_episodes)
-        lengths = distribution.horizon, self.trial_steps, free
+        lengths = distribution.horizon, self.trial_steps, self._free_episodes
         self._ppo = TrialPPO(self.actor, self.critic, self.options, *lengths, self.predictor)
         self._rollout: tuple[object, CapturedRollout] | None = None  # its settings come first
 
@@ -225,7 +230,7 @@ class RL2(Agent):
         """Steps of a training trial: all from the start if there is an expert, else few at first."""
         if self._has_expert:
             return self.trial_steps
-        first = max((self.distribution.free_episodes + 1) * self.distribution.horizon, SHORTEST_TRIAL)
+        first = max((self._free_episodes + 1) * self.distribution.horizon, SHORTEST_TRIAL)
         return growing_steps(fraction_done, self.trial_steps, first, self.options.trial_curriculum)
 
     def _counted(self, trajectories: Trajectories, steps: int) -> Tensor:

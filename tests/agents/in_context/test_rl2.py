@@ -286,3 +286,9 @@ def test_solves_a_bandit_of_two_arms(options: dict[str, Any], steps: int) -> Non
     total = evaluate(agent.learn(steps).policy(4000), distribution.split("test"), 4000).returns.sum(1)
     assert total.mean() > 3 + 0.9 * (optimum.total - 3)
     assert total.mean() < optimum.total + 4 * total.std() / 4000**0.5
+
+
+def test_episodes_without_reward_leave_some_that_count() -> None:
+    assert made(name="tabular-mdp", unrewarded_episodes=9)._ppo._free_episodes == 9
+    with pytest.raises(ValueError, match="fewer than the 10 episodes of a trial, or none counts; got 10"):
+        made(name="tabular-mdp", unrewarded_episodes=10)

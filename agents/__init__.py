@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     )
     from metarl.agents.classical.goal_search import BayesOptimalSearch, GoalPosteriorSampling
     from metarl.agents.classical.mdps import BonusPlanner, OptimisticPlanner, PosteriorSamplingMDP
-    from metarl.agents.classical.uniform import RandomLearner
+    from metarl.agents.classical.uniform import RandomPolicy
     from metarl.agents.gradient.maml import MAML
     from metarl.agents.gradient.options import RECIPES, MAMLOptions
     from metarl.agents.in_context.options import RL2Options
@@ -42,7 +42,7 @@ __all__ = [
     "OptimisticPlanner",
     "PosteriorSamplingMDP",
     "RL2Options",
-    "RandomLearner",
+    "RandomPolicy",
     "TaskModelPolicy",
     "ThompsonSampling",
     "TrialModelPolicy",
@@ -68,7 +68,7 @@ __getattr__, __dir__ = hand_on(
         "RECIPES": "metarl.agents.gradient.options",
         "RL2": "metarl.agents.in_context.rl2",
         "RL2Options": "metarl.agents.in_context.options",
-        "RandomLearner": "metarl.agents.classical.uniform",
+        "RandomPolicy": "metarl.agents.classical.uniform",
         "TaskModelPolicy": "metarl.agents.sb3.model_policy",
         "TrialModelPolicy": "metarl.agents.sb3.model_policy",
         "ThompsonSampling": "metarl.agents.classical.bandits",

@@ -7,7 +7,7 @@ AGENTS: dict[str, str] = {
 }
 
 BASELINES: dict[str, str] = {
-    "random": "metarl.agents.classical.uniform:RandomLearner",
+    "random": "metarl.agents.classical.uniform:RandomPolicy",
     "greedy": "metarl.agents.classical.bandits:Greedy",
     "epsilon-greedy": "metarl.agents.classical.bandits:EpsilonGreedy",
     "ucb1": "metarl.agents.classical.bandits:UCB1",

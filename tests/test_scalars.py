@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import metarl
-from metarl.agents import MAML, RL2, MAMLOptions, RandomLearner, RL2Options
+from metarl.agents import MAML, RL2, MAMLOptions, RandomPolicy, RL2Options
 from metarl.scalars import python_scalar
 from metarl.training.checkpoints import load_checkpoint
 
@@ -76,13 +76,13 @@ def test_options_of_other_agents_take_them_too_and_keep_their_bounds() -> None:
 
 def test_an_evaluation_by_numbers_of_numpy_is_saved(tmp_path: Path) -> None:
     family = metarl.make("bernoulli-bandit", arms=np.int64(2), pulls=3)
-    policy = RandomLearner(family, np.int64(4))
+    policy = RandomPolicy(family, np.int64(4))
     result = metarl.evaluate(policy, family, num_tasks=np.int32(4), seed=np.int64(2))
     result.save(tmp_path / "result.json")
     fields = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
     assert fields["seed"] == 2
     assert fields["options"]["arms"] == 2
-    same = metarl.evaluate(RandomLearner(family, 4), family, num_tasks=4, seed=2)
+    same = metarl.evaluate(RandomPolicy(family, 4), family, num_tasks=4, seed=2)
     assert (same.returns == result.returns).all()
 
 

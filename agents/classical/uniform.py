@@ -11,11 +11,11 @@ from metarl.tasks.policies import Transition
 
 
 @final
-class RandomLearner(ClassicalBaseline):
+class RandomPolicy(ClassicalBaseline):
     """Uniform random actions, as `spaces.sample_actions` draws them; it does not adapt.
 
     >>> import metarl, torch
-    >>> RandomLearner(metarl.make("grid-navigation"), num_tasks=3).act(torch.zeros(3)).shape
+    >>> RandomPolicy(metarl.make("grid-navigation"), num_tasks=3).act(torch.zeros(3)).shape
     torch.Size([3])
     """
 

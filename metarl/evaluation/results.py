@@ -34,9 +34,9 @@ class Evaluation:
     """The returns of one policy in N tasks over the K episodes of a trial. `metarl.evaluate` makes it.
 
     >>> import metarl
-    >>> from metarl.agents import RandomLearner
+    >>> from metarl.agents import RandomPolicy
     >>> rooms = metarl.make("grid-navigation")
-    >>> result = metarl.evaluate(RandomLearner(rooms, num_tasks=10), rooms.split("test"), num_tasks=10)
+    >>> result = metarl.evaluate(RandomPolicy(rooms, num_tasks=10), rooms.split("test"), num_tasks=10)
     >>> result.curve().value.shape, result.gains.shape, result.optimal.kind
     ((4,), (10,), 'exact')
 

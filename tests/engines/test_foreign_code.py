@@ -13,7 +13,7 @@ import torch
 from gymnasium import spaces
 
 import metarl
-from metarl.agents.classical.uniform import RandomLearner
+from metarl.agents.classical.uniform import RandomPolicy
 from metarl.cli.entry import main
 from metarl.engines.vector_tasks import VectorTasks
 from metarl.engines.workers import Worker
@@ -132,7 +132,7 @@ def test_a_native_family_that_leaves_is_named_with_its_tasks(monkeypatch: pytest
     env = bandit.vector_env(3)
     env.set_tasks(bandit.tasks(means=[[0.25, 0.5]] * 3))
     with pytest.raises(ForeignError, match=r"bernoulli-bandit-v1, .*'means': \[\[0.25, 0.5\], .*it called exit\(\)"):
-        next(play(RandomLearner(bandit, 3), env, 1, seed=0))
+        next(play(RandomPolicy(bandit, 3), env, 1, seed=0))
 
 
 @pytest.mark.parametrize("line", ["exit(0)", "raise SystemExit('x')", "raise GeneratorExit", "1 / 0", "no python"])

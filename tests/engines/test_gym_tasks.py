@@ -17,7 +17,7 @@ from gymnasium.wrappers import TimeLimit
 from torch import Tensor
 
 import metarl
-from metarl.agents.classical.uniform import RandomLearner
+from metarl.agents.classical.uniform import RandomPolicy
 from metarl.contracts.clauses import ContractError
 from metarl.engines.gym_tasks import GymTasks
 from metarl.engines.workers import FAREWELL_S, Worker
@@ -389,14 +389,14 @@ def test_a_result_names_the_priors() -> None:
     family = metarl.from_gym(
         "CartPole-v1", parameters={"length": LogUniform(0.25, 1.5), "gravity": (5, 15)}, max_episode_steps=5
     )
-    result = metarl.evaluate(RandomLearner(family, 2), family, num_tasks=2, num_episodes=1)
+    result = metarl.evaluate(RandomPolicy(family, 2), family, num_tasks=2, num_episodes=1)
     options = Evaluation.from_json(result.to_json()).options
     assert options["parameters"] == {"length": "LogUniform(low=0.25, high=1.5)", "gravity": [5, 15]}
     assert options["make"] == "CartPole-v1"
 
 
 def test_a_tables_title_says_what_the_tasks_are_and_not_how_they_are_made() -> None:
-    title = describe_trials(metarl.evaluate(RandomLearner(PENDULUM, 2), PENDULUM.split("ood"), 2, 1))
+    title = describe_trials(metarl.evaluate(RandomPolicy(PENDULUM, 2), PENDULUM.split("ood"), 2, 1))
     assert title == (
         "pendulum-physics-v1 (parameters={'mass': [0.5, 1.5], 'length': [0.5, 1.5]}, ood={'mass': [1.5, 3.0]}, "
         "num_episodes=3) · ood split · 1 episode"

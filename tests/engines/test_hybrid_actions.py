@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3 import PPO
 
 import metarl
-from metarl.agents.classical.uniform import RandomLearner
+from metarl.agents.classical.uniform import RandomPolicy
 from metarl.agents.gradient.maml import MAML
 from metarl.agents.gradient.options import MAMLOptions
 from metarl.agents.in_context.options import RL2Options
@@ -94,7 +94,7 @@ def test_agents_learn_hybrid_actions() -> None:
     options = RL2Options(memory="gru", width=32, batch_steps=400, critic_epochs=0)
     rl2 = RL2(CRANES, options, seed=0, device="cpu").learn(8000)
     evaluate = functools.partial(metarl.evaluate, distribution=CRANES.split("test"), num_tasks=50)
-    by_chance = evaluate(RandomLearner(CRANES, 50)).returns[:, 1].mean()
+    by_chance = evaluate(RandomPolicy(CRANES, 50)).returns[:, 1].mean()
     assert by_chance == pytest.approx(5 / 6, abs=0.3)  # a third of the crates, half of the height
     assert evaluate(rl2.policy(50)).returns[:, 1].mean() > 1.6  # 5 is the best
     maml = MAML(CRANES, MAMLOptions(meta_batch_size=4, rollouts_per_task=4), seed=0, device="cpu").learn(400)

@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 import metarl
-from metarl.agents.classical.uniform import RandomLearner
+from metarl.agents.classical.uniform import RandomPolicy
 from metarl.engines.info_numbers import batch_success, concatenated, joined, measures_in, success_in
 from metarl.engines.vector_tasks import VectorTasks
 from metarl.evaluation.results import Evaluation
@@ -91,7 +91,7 @@ def arms(**options: Any) -> Any:
 
 def measured(**options: Any) -> Evaluation:
     family = arms(**options)
-    return metarl.evaluate(RandomLearner(family, 12), family, num_tasks=12, num_episodes=2, name="hand")
+    return metarl.evaluate(RandomPolicy(family, 12), family, num_tasks=12, num_episodes=2, name="hand")
 
 
 def test_measures_of_several_groups_are_those_of_all_environments() -> None:
@@ -184,7 +184,7 @@ class Batch(gymnasium.vector.VectorEnv[Any, Any, Any]):
 
 def test_measures_of_a_vector_environment_come_from_the_infos_of_their_step() -> None:
     family = VectorTasks("batch-v1", Batch, {"k": (0.0, 1.0)}, apply=lambda envs, tasks: None, max_episode_steps=2)
-    result = metarl.evaluate(RandomLearner(family, 4), family, num_tasks=4, num_episodes=2)
+    result = metarl.evaluate(RandomPolicy(family, 4), family, num_tasks=4, num_episodes=2)
     assert set(result.measures) == {"heat"}
     assert (result.measures["heat"] == (5 + 100) / 2).all()
     assert result.success is not None

@@ -13,7 +13,7 @@ from stable_baselines3 import PPO
 from torch import Tensor
 
 import metarl
-from metarl.agents.classical.uniform import RandomLearner
+from metarl.agents.classical.uniform import RandomPolicy
 from metarl.agents.gradient.maml import MAML
 from metarl.agents.gradient.options import MAMLOptions
 from metarl.agents.in_context.options import RL2Options
@@ -100,7 +100,7 @@ def test_agents_learn_which_switches_to_turn() -> None:
     options = RL2Options(memory="gru", width=32, batch_steps=400, critic_epochs=0)
     rl2 = RL2(LAMPS, options, seed=0, device="cpu").learn(4000)
     evaluate = functools.partial(metarl.evaluate, distribution=LAMPS.split("test"), num_tasks=50)
-    by_chance = evaluate(RandomLearner(LAMPS, 50)).returns[:, 1].mean()
+    by_chance = evaluate(RandomPolicy(LAMPS, 50)).returns[:, 1].mean()
     assert by_chance == pytest.approx(6, abs=1)
     assert evaluate(rl2.policy(50)).returns[:, 1].mean() > 8.5  # 12 is the best
     maml = MAML(LAMPS, MAMLOptions(meta_batch_size=4, rollouts_per_task=4), seed=0, device="cpu").learn(400)

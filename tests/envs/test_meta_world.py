@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import metarl
-from metarl.agents.classical.uniform import RandomLearner
+from metarl.agents.classical.uniform import RandomPolicy
 from metarl.engines.gym_tasks import GymTasks
 from metarl.envs import meta_world
 from metarl.evaluation.evaluator import evaluate
@@ -130,7 +130,7 @@ def test_the_packages_expert_succeeds_and_the_episode_ends_at_its_horizon() -> N
 
 def test_success_after_adaptation_is_reported_by_environment() -> None:
     ml1 = family(episodes=2, environment="drawer-close-v3")
-    result = evaluate(RandomLearner(ml1, 2), ml1.split("test"), num_tasks=2)
+    result = evaluate(RandomPolicy(ml1, 2), ml1.split("test"), num_tasks=2)
     assert result.success is not None
     assert result.success.shape == (2, 2)
     result.success[:] = [[False, True], [False, False]]

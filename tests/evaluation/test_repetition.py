@@ -8,7 +8,7 @@ import torch
 from stable_baselines3 import PPO
 
 import metarl
-from metarl.agents import MAML, RL2, FineTuning, FineTuningOptions, MAMLOptions, ModelPolicy, RandomLearner, RL2Options
+from metarl.agents import MAML, RL2, FineTuning, FineTuningOptions, MAMLOptions, ModelPolicy, RandomPolicy, RL2Options
 from metarl.agents.classical.bandits import ThompsonSampling
 from metarl.sb3 import TaskVecEnv
 from metarl.tasks.policies import AdaptivePolicy
@@ -32,7 +32,7 @@ POLICIES: dict[str, Any] = {
         POINTS, FineTuningOptions(width=8, episodes_per_update=1, updates_per_trial=1, num_minibatches=1), device="cpu"
     ).policy(3, deterministic=False),
     "model": lambda: ModelPolicy(sb3_model(), POINTS, 3, deterministic=False),
-    "random": lambda: RandomLearner(POINTS, 3),
+    "random": lambda: RandomPolicy(POINTS, 3),
 }
 
 

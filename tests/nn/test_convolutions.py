@@ -11,7 +11,7 @@ from stable_baselines3 import PPO
 from torch import nn
 
 import metarl
-from metarl.agents.classical.uniform import RandomLearner
+from metarl.agents.classical.uniform import RandomPolicy
 from metarl.agents.gradient.maml import MAML
 from metarl.agents.gradient.options import MAMLOptions
 from metarl.agents.in_context.options import RL2Options
@@ -193,4 +193,4 @@ def test_stable_baselines3_gets_images_with_the_channels_first() -> None:
 
 def test_learners_without_memory_act_on_images() -> None:
     family = lamps()
-    assert metarl.evaluate(RandomLearner(family, 4), family, num_tasks=4).returns.shape == (4, 3)
+    assert metarl.evaluate(RandomPolicy(family, 4), family, num_tasks=4).returns.shape == (4, 3)

@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 import metarl
 from metarl.agents.catalogue import AGENTS, BASELINES
-from metarl.agents.classical.uniform import RandomLearner
+from metarl.agents.classical.uniform import RandomPolicy
 from metarl.imports import import_attribute
 from metarl.registry import applicable, distributions
 from metarl.tasks.policies import AdaptivePolicy
@@ -100,6 +100,6 @@ def test_random_actions_are_a_floor_for_choices_and_numbers_without_bounds() -> 
         return SimpleNamespace(name="switches-v1", action_space=space)
 
     for space in (spaces.MultiDiscrete([2, 3]), spaces.Box(-np.inf, np.inf, (2,))):
-        assert all(action in space for action in RandomLearner(family(space), 50).act(torch.zeros(50, 1)).numpy())
+        assert all(action in space for action in RandomPolicy(family(space), 50).act(torch.zeros(50, 1)).numpy())
     with pytest.raises(ValueError, match=r"need Box, Discrete.* switches-v1 has Text"):
-        RandomLearner(family(spaces.Text(2)), 2)
+        RandomPolicy(family(spaces.Text(2)), 2)

@@ -49,3 +49,12 @@ def may_look(device: torch.device, step: int) -> bool:
     Each question waits for all that the device was asked to do.
     """
     return device.type == "cpu" or step % LOOK_EVERY == 0
+
+
+def check_default_dtype() -> None:
+    """ValueError unless torch makes tensors in float32, as agents need it."""
+    if torch.get_default_dtype() != torch.float32:
+        raise ValueError(
+            f"agents learn in float32, and torch's default dtype is {torch.get_default_dtype()}: call "
+            "torch.set_default_dtype(torch.float32) before"
+        )

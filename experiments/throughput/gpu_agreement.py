@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 import metarl
 from experiments.throughput.training import WHOLE_TRIALS
-from metarl import seeding
+from metarl import devices, seeding
 from metarl.agents.gradient.maml import MAML
 from metarl.agents.gradient.options import MAMLOptions
 from metarl.agents.in_context.options import RL2Options
@@ -63,7 +63,8 @@ def comparable() -> Iterator[None]:
 
     torch.set_default_dtype(torch.float64)
     try:
-        with mock.patch.object(seeding, "generator", host_stream), HostDraws():
+        allowed = mock.patch.object(devices, "check_default_dtype")  # here agents are to learn in float64
+        with allowed, mock.patch.object(seeding, "generator", host_stream), HostDraws():
             yield
     finally:
         torch.set_default_dtype(before)

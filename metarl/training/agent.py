@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from metarl import distributed, seeding
+from metarl import devices, distributed, seeding
 from metarl.devices import out_of_memory_says, resolve_device
 from metarl.registry import resolve
 from metarl.scalars import python_scalar
@@ -63,11 +63,7 @@ class Agent(CallbackModel):
     def __init__(
         self, distribution: TaskDistribution, options: Any = None, *, seed: int = 0, device: torch.device | str = "auto"
     ) -> None:
-        if torch.get_default_dtype() != torch.float32:
-            raise ValueError(
-                f"agents learn in float32, and torch's default dtype is {torch.get_default_dtype()}: call "
-                "torch.set_default_dtype(torch.float32) before"
-            )
+        devices.check_default_dtype()
         super().__init__(distribution)
         self.options = self.Options() if options is None else options
         if not isinstance(self.options, self.Options):

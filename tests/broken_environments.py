@@ -236,6 +236,20 @@ class Aliasing(Walk):
         return buffer, *rest
 
 
+class FarAway(Walk):
+    """Walks around a place that float32 does not resolve."""
+
+    observation_space: spaces.Space[Any] = spaces.Box(0, 2e9, (1,), np.float64)
+
+    def reset(self, **kwargs: Any) -> Any:
+        observation, info = super().reset(**kwargs)
+        return 1e9 + observation.astype(np.float64), info
+
+    def step(self, action: Any) -> Any:
+        observation, *rest = super().step(action)
+        return 1e9 + observation.astype(np.float64), *rest
+
+
 def multiply(env: Any, task: dict[str, Any]) -> None:
     env.unwrapped.wind *= task["wind"]
 
@@ -271,6 +285,7 @@ FLAWS = [
     Flaw(Outside, {}, "values are finite and in their spaces", "lies outside.*: widen the space"),
     Flaw(WrongShape, {}, "every task can be played", r"observation of shape \(2,\), not \(1,\)"),
     Flaw(Fractions, {}, "reset and step return what gymnasium asks for", "observation 20.5 .*Discrete"),
+    Flaw(FarAway, {}, "observations keep their differences in float32", r"around 1e\+09 in the entries \[0\].*wrapper"),
     Flaw(Wandering, {}, "two tasks differ", "not after a soft reset"),
     Flaw(Piling, {"apply": multiply}, "a task leaves nothing behind", "before it"),
     Flaw(Remembers, {}, "a task leaves nothing behind", "before it"),

@@ -230,12 +230,11 @@ class TrialPPO:
         """
         gradients = [p.grad for module in modules for p in module.parameters() if p.grad is not None]
         distributed.average([measured, *gradients])
-        for module in modules:
-            nn.utils.clip_grad_norm_(module.parameters(), self._options.max_grad_norm)
-        broken = 1 - torch.isfinite(measured).all().float()
-        self.optimiser.found_inf = broken  # type: ignore[attr-defined]  # as a gradient scaler tells a fused optimiser
+        norms = [nn.utils.clip_grad_norm_(module.parameters(), self._options.max_grad_norm) for module in modules]
+        sound = torch.stack([each.isfinite().all() for each in (measured, *norms)]).all()
+        self.optimiser.found_inf = 1 - sound.float()  # type: ignore[attr-defined]  # as a gradient scaler tells Adam
         self.optimiser.step()
-        return measured
+        return torch.where(sound, measured, torch.nan)
 
     def backward(self, batch: Batch, part: Tensor, entropy_weight: float | Tensor) -> Tensor:
         """Add the gradients of the trials with indices `part` [n], one segment of `bptt_steps` after the other.

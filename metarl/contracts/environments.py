@@ -3,19 +3,24 @@
 from typing import Any
 
 import gymnasium
+import numpy as np
 import torch
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
 from metarl.contracts.clauses import Clause, check
 from metarl.contracts.probe import ROUNDS, SLOTS, Probe, Recording, explore
-from metarl.engines.gym_env import reset_result, step_result
+from metarl.engines.gym_env import TaskEnv, reset_result, step_result
 from metarl.finite import first_broken
+from metarl.spaces import is_flattened
 from metarl.tasks.batch import Tasks
 
 MANY = 32  # tasks of each split that are played
 FEW = 16  # steps for which they are
+TOLERATED = 0.05  # rounding of an observation, in its deviations
+JITTER = 1e-10  # of a number that is meant to be constant, relative to it
 
 
 def speaks_gymnasium(probe: Probe) -> str:
@@ -49,6 +54,39 @@ def _check_finite(step: Any, tasks: Tasks) -> None:
     if broken := first_broken(values):
         what, slot = broken
         check(False, f"{what} {values[what][slot].tolist()} in the task {tasks[slot].to_json()}")
+
+
+def float32_is_enough(probe: Probe) -> str:
+    """Agents see observations in float32, where what changes little around a large number is rounded away."""
+    env = probe.distribution.env(probe.tasks(1, "single"))
+    if not isinstance(env, TaskEnv):
+        return "its observations are tensors"
+    env.reset(seed=probe.env_seed)
+    own, rows = env.env, []
+    own.action_space.seed(probe.env_seed)
+    for _ in range(min(probe.distribution.horizon, FEW)):
+        observation, _, terminated, truncated, _ = own.step(own.action_space.sample())
+        rows.append(_numbers(own.observation_space, observation))
+        if terminated or truncated:
+            break
+    env.close()
+    seen = np.array(rows)
+    rounding = np.abs(seen - seen.astype(np.float32)).max(0)
+    changing = seen.std(0) > JITTER * np.abs(seen).max(0)
+    lost = np.flatnonzero(changing & (rounding > TOLERATED * seen.std(0)))
+    change, middle = (float(values[lost[:1]].sum()) for values in (seen.std(0), seen.mean(0)))
+    check(
+        not len(lost),
+        f"observations change by {change:.3g} around {middle:.6g} in the entries {lost[:8].tolist()} (flattened), and "
+        "float32 rounds that away: take a constant off in a wrapper, as gymnasium.wrappers.TransformObservation can",
+    )
+    return ""
+
+
+def _numbers(space: Any, observation: Any) -> np.ndarray:
+    """An observation as a vector of float64."""
+    flat = spaces.flatten(space, observation) if is_flattened(space, "observation") else observation
+    return np.asarray(flat, np.float64).ravel()
 
 
 def vectors_speak_gymnasium(probe: Probe) -> str:
@@ -164,6 +202,7 @@ def returned_values_stay(probe: Probe) -> str:
 DYNAMICS = (
     Clause("reset and step return what gymnasium asks for", speaks_gymnasium),
     Clause("every task can be played", every_task_can_be_played),
+    Clause("observations keep their differences in float32", float32_is_enough),
     Clause("the vector environment keeps gymnasium's conventions", vectors_speak_gymnasium),
 )
 

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, final, get_args
 
@@ -38,13 +38,17 @@ def from_gym(
     The task parameters are attributes of `env.unwrapped` unless `apply` says otherwise. Without a `name` the family is
     named after the environment and what varies.
     """
-    tasks = GymTasks(name or UNNAMED, make, parameters, apply=apply, **options)
-    if name is not None:
-        return tasks
     base = make if isinstance(make, str) else getattr(make, "__name__", "<lambda>")
-    base = tasks._env_spec.title if base == "<lambda>" else base  # else all families of such functions had one name
+    if name is None and base == "<lambda>":  # else the families of all such functions had one name
+        tasks = GymTasks(UNNAMED, make, parameters, apply=apply, **options)
+        return replace(tasks, name=_name_after(tasks._env_spec.title, parameters))
+    return GymTasks(name or _name_after(base, parameters), make, parameters, apply=apply, **options)
+
+
+def _name_after(base: str, parameters: Iterable[str]) -> str:
+    """The name of a family that nobody named: `CartPole-v1` and `length` make `cartpole-length-v1`."""
     words = re.sub(r"[^a-z0-9]+", "-", "-".join([re.sub(r"-v\d+$", "", base.split("/")[-1]), *parameters]).lower())
-    return replace(tasks, name=f"{words.strip('-')}-v1")
+    return f"{words.strip('-')}-v1"
 
 
 @final

@@ -235,12 +235,12 @@ class Agent(CallbackModel):
             refuse_former_names(description.options, agent_class.Options)
             options = agent_class.Options(**description.options)
             agent: Self = agent_class(distribution, options, seed=description.seed, device=device)
-        elsewhere = distribution.name != description.distribution["name"]
+        elsewhere = distribution.name != description.distribution["name"] or _other_parameters(values, distribution)
         state = fitting(tensors, agent.state(), agent.task_tensors) if elsewhere else tensors
         agent._restore(state, description, source)
         if elsewhere:
             trained = f"{path} was trained on {description.distribution['name']}"
-            warnings.warn(f"{trained}, and goes on in {distribution.name}", stacklevel=2)
+            warnings.warn(f"{trained}, and goes on in {distribution.name} with its own task parameters", stacklevel=2)
         return agent
 
     @final
@@ -308,6 +308,12 @@ class Agent(CallbackModel):
         self.logger.record("time/iterations", self.updates)
         self.logger.record("time/total_timesteps", self.num_timesteps)
         self.logger.dump(self.num_timesteps)
+
+
+def _other_parameters(values: Mapping[str, Any], distribution: TaskDistribution) -> bool:
+    """Whether a checkpoint says that its tasks had parameters of other names."""
+    known = values.get("ranges")
+    return isinstance(known, dict) and set(known) != set(ranges(distribution))
 
 
 def find_agent(name: str, source: str | None = None) -> type[Agent]:

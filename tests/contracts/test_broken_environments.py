@@ -1,9 +1,12 @@
 """What `metarl check` says about gymnasium environments that are broken, each in its own way."""
 
 import re
+from typing import Any
 
+import numpy as np
 import pytest
 from broken_environments import FLAWS, Aliasing, Crashing, Flaw, FourValues, Walk, family
+from gymnasium import spaces
 
 from metarl.testing import check_distribution, distribution_findings
 
@@ -38,3 +41,24 @@ def test_a_crash_names_the_task() -> None:
 def test_a_buffer_that_is_written_into_again_does_no_harm() -> None:
     """The engine copies what an environment returns."""
     check_distribution(family(Aliasing))
+
+
+class Steady(Walk):
+    """Tells a constant of float64 beside its place, with the last bit uncertain."""
+
+    observation_space = spaces.Box(-100, 100, (2,), np.float64)
+
+    def _with_constant(self, x: Any) -> Any:
+        return np.array([x[0], 0.1 + 1e-17 * float(self.time % 3)])
+
+    def reset(self, **kwargs: Any) -> Any:
+        x, info = super().reset(**kwargs)
+        return self._with_constant(x), info
+
+    def step(self, action: Any) -> Any:
+        x, *rest = super().step(action)
+        return self._with_constant(x), *rest
+
+
+def test_a_constant_of_float64_is_no_loss() -> None:
+    check_distribution(family(Steady))

@@ -136,6 +136,9 @@ def test_an_agent_goes_on_in_another_family_of_the_same_spaces(kind: str, parame
     with pytest.warns(UserWarning, match=r"was trained on rig-v1, and goes on in other-rig-v1"):
         loaded = type(agent).load(tmp_path / "agent", "cpu", other)
     assert loaded.num_timesteps == agent.num_timesteps
+    if "drag" in parameters:  # one parameter more, and the same name
+        with pytest.warns(UserWarning, match="goes on in rig-v1 with its own task parameters"):
+            type(agent).load(tmp_path / "agent", "cpu", rigs(**parameters))
 
 
 def test_an_agent_does_not_go_on_in_other_spaces() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import metarl
+import metarl.agents
 from metarl import seeding
 from metarl.agents.in_context.policy import InContextPolicy
 from metarl.agents.outer_loop.trial_ppo import Batch, Losses, TrialPPO, TrialPPOOptions
@@ -225,3 +226,16 @@ def test_labels_are_imitated_whatever_was_rewarded() -> None:
     expected = -learner.actor.head.log_prob(parameters, torch.full((TRIALS, 6), 2)).mean()
     policy_loss = learner.backward(batch, torch.arange(TRIALS), 0.0)[0]
     torch.testing.assert_close(policy_loss, expected.detach())
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_gradient_that_is_not_finite_reaches_no_parameter_and_is_told(value: float) -> None:
+    """Of a loss that is finite: its derivative overflowed."""
+    agent = metarl.agents.RL2(
+        BANDIT, metarl.agents.RL2Options(memory="gru", width=8, batch_steps=48, num_minibatches=2), device="cpu"
+    )
+    weight: Any = agent.actor.output.weight
+    weight.register_hook(lambda gradient: torch.full_like(gradient, value))
+    with pytest.raises(FloatingPointError, match="losses are not finite"):
+        agent.learn(48)
+    assert all(p.isfinite().all() for p in agent.actor.parameters())

@@ -167,8 +167,11 @@ def test_naming_one_module_trusts_no_other(
 ) -> None:
     received(checkpoint, "intruder:family", {})
     evaluate = ["evaluate", "received", "--device", "cpu"]
-    for distribution in ("drift_family:drift", "bernoulli-bandit"):
-        assert "'intruder:family'" in line(capsys, *evaluate, "--distribution", distribution)
+    for distribution, words in (
+        ("drift_family:drift", "'intruder:family'"),
+        ("bernoulli-bandit", "does not fit this agent"),  # a family of the same name, with other options
+    ):
+        assert words in line(capsys, *evaluate, "--distribution", distribution)
     assert untouched()
 
 

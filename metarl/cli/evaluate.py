@@ -73,6 +73,7 @@ def evaluate(
         search_here(distribution)
         return _evaluate_baseline(subject, _family(None, distribution, env_kwargs, trust), trials)
     run = Run.open(subject)
+    run.check_checkpoint()
     search_here(distribution, *([run.config.distribution, run.config.agent] if trust else []))
     return _evaluate_run(run, _family(run, distribution, env_kwargs, trust), trials, distribution, no_baselines, trust)
 

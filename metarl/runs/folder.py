@@ -27,7 +27,7 @@ from metarl.registry import build, plain_options
 from metarl.tasks.distribution import TaskDistribution
 from metarl.training.agent import Agent
 from metarl.training.checkpoints import load_checkpoint
-from metarl.training.description import flattened, read_description, read_field
+from metarl.training.description import differences, flattened, read_description, read_field
 from metarl.training.logs import STEPS, has_tensorboard, numeric_rows, progress_files
 
 CONFIG = "config.json"
@@ -180,9 +180,9 @@ class Run:
         run = cls.open(path)
         if run.config.distribution != config.distribution and family is not None and family == run.family():
             run.config = replace(run.config, distribution=config.distribution)
-        if differences := run.config.differences(config):
+        if different := run.config.differences(config):
             raise ValueError(
-                f"{path} is another run ({'; '.join(differences)}): repeat its own command with --resume, "
+                f"{path} is another run ({'; '.join(different)}): repeat its own command with --resume, "
                 "or choose another --run-dir"
             )
         run.config = replace(run.config, total_timesteps=config.total_timesteps)
@@ -201,6 +201,26 @@ class Run:
         _, values = load_checkpoint(self.checkpoint)
         description = read_description(values, str(self.checkpoint))
         return str(description.distribution["name"])
+
+    def check_checkpoint(self) -> None:
+        """Raise ValueError unless config.json is that of the checkpoint, as far as both say something.
+
+        The checkpoint has a checksum. A config.json that was damaged or edited has none, and could ask for anything.
+        """
+        if not self.checkpoint.exists():
+            raise ValueError(f"{self.path} has no checkpoint yet: train it further with --resume")
+        said, config = load_checkpoint(self.checkpoint)[1], self.config
+        read_description(said, str(self.checkpoint))
+        pairs = {
+            "options": (said["options"], config.options),
+            "distribution_options": (said["distribution"].get("options") or {}, config.distribution_options),
+            "ranges": (said.get("ranges", {}), config.ranges),
+        }
+        kept = {name: {key: one[key] for key in one if key in other} for name, (one, other) in pairs.items()}
+        mine = {name: {key: other[key] for key in other if key in one} for name, (one, other) in pairs.items()}
+        different = differences({"seed": said["seed"], **kept}, {"seed": config.seed, **mine})
+        if different:
+            raise ValueError(f"{self.path / CONFIG} is not that of its checkpoint: {'; '.join(different)}")
 
     def evaluation(self, split: str) -> Path:
         """Where the evaluation of the last checkpoint on a split is, once it was made."""
@@ -259,6 +279,5 @@ def load(
     if not Path(path).is_dir():
         return Agent.load(path, device, distribution, trust)
     run = Run.open(path)
-    if not run.checkpoint.exists():
-        raise ValueError(f"{path} has no checkpoint yet: train it further with --resume")
+    run.check_checkpoint()
     return Agent.load(run.checkpoint, device, distribution or run.config.make_distribution(trust), trust)

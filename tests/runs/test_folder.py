@@ -107,6 +107,28 @@ def test_a_damaged_config_is_one_line_that_names_it(what: str, tmp_path: Path) -
         Run.open(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seed": 3}, "seed 1, not 3"),
+        ({"options": {"rate": 0.25}}, "options.rate 0.5, not 0.25"),
+        ({"distribution_options": {"arms": 10**9}}, "distribution_options.arms 3, not 1000000000"),
+        ({"distribution_options": {"pulls": 20}}, "distribution_options.pulls 10, not 20"),
+        ({"ranges": {"horizon": 11}}, "ranges.horizon 1, not 11"),
+    ],
+)
+def test_a_config_that_is_not_that_of_its_checkpoint_is_refused_before_it_is_used(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    """It would be evaluated in another family, or a size in it would fill the memory."""
+    config = replace(CONFIG, options={})
+    train(Run.create(tmp_path / "a", replace(config, total_timesteps=100)), make_agent(), progress_bar=False)
+    metarl.load(tmp_path / "a", trust=True)
+    (tmp_path / "a" / "config.json").write_text(json.dumps(replace(config, **changes).to_json()))
+    with pytest.raises(ValueError, match=rf"a/config.json is not that of its checkpoint: {words}"):
+        metarl.load(tmp_path / "a", trust=True)
+
+
 def test_a_folder_whose_writer_was_killed_before_the_config_is_taken(tmp_path: Path) -> None:
     (tmp_path / ".config.json.0123abcd.part").write_text("{")
     assert Run.create(tmp_path, CONFIG).config == CONFIG

@@ -57,7 +57,8 @@ class RL2Options(TrialPPOOptions):
     et al. 2018, arXiv 1803.01118)."""
     information_bonus: NonNegative = 0.0
     """Bonus for what a step tells of the task to a predictor, which is taught the task in meta-training: nats times
-    this share of the deviation of returns, falling linearly to zero. For tasks where exploring costs and pays later."""
+    this share of the largest deviation of returns. It falls to zero once trials are whole (`trial_curriculum`). For
+    tasks where exploring costs something now and pays later."""
     imitation_fraction: Fraction = 0.3
     """Share of training, at its start, in which the policy imitates the family's expert, if it names one."""
     imitation_temperature: Positive = 0.5

@@ -16,7 +16,7 @@ from metarl.agents.outer_loop.expert_labels import ExpertLabels
 from metarl.agents.outer_loop.trial_ppo import TrialPPO
 from metarl.engines.native import NativeVectorEnv
 from metarl.functional.returns import counted_rewards, trial_time
-from metarl.functional.schedules import effective_horizon, gamma_of_horizon, growing_steps, linear_decay
+from metarl.functional.schedules import decay_after, effective_horizon, gamma_of_horizon, growing_steps, linear_decay
 from metarl.nn.actor import Actor
 from metarl.nn.critic import TrialCritic
 from metarl.nn.memory import Memory
@@ -107,7 +107,7 @@ class RL2(Agent):
         steps = self._trial_steps(fraction_done)
         gamma = self._gamma(steps)
         trajectories, expert_labels = self._collect(steps, fraction_done, on_step)
-        information = self.options.information_bonus * linear_decay(fraction_done)
+        information = self.options.information_bonus * decay_after(self.options.trial_curriculum, fraction_done)
         batch, explained = self._ppo.prepare_batch(trajectories, expert_labels, gamma, steps, information)
         rate = self.options.learning_rate * linear_decay(fraction_done, self.options.warmup)
         entropy = self.options.ent_coef * linear_decay(fraction_done) if expert_labels is None else 0.0

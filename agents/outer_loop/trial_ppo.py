@@ -131,9 +131,9 @@ class TrialPPO:
         `steps` is the length of a trial on the clock of `functional.returns.trial_time`. If a trial is not over at the
         last step of its row, GAE continues from the value of the state after it. `gamma` is per step of that clock.
         With a predictor of the task, a step is also rewarded for what it told: by how much the log-likelihood of the
-        task rises with what the memory holds after it, times `information_weight` and the deviation of returns. Such
-        bonuses add up to a difference between the ends of a trial: they change what is learned first, not what is best
-        (potential-based shaping, Ng et al. 1999). Updates the statistics with which the critic normalises returns.
+        task rises with what the memory holds after it, times `information_weight` and the largest deviation of returns.
+        Such bonuses add up to a difference between the ends of a trial: they change what is learned first, not what is
+        best (potential-based shaping, Ng et al. 1999). Updates the statistics with which the critic normalises returns.
         """
         before, after = trial_time(trajectories.dones, self._horizon, steps)
         time_left = (steps - torch.cat([before, after[:, -1:] % steps], 1)) / self._trial_steps
@@ -143,7 +143,7 @@ class TrialPPO:
         rewards = counted_rewards(trajectories.rewards, before, self._horizon, self._free_episodes)
         if self.predictor is not None:
             told = self.predictor(memory, tasks).diff(dim=1)
-            rewards = rewards + information_weight * self.critic.deviation * told
+            rewards = rewards + information_weight * self.critic.largest_deviation * told
         gamma_t = torch.where(after < steps, gamma ** (after - before), 0.0)
         advantage = gae(rewards, values[:, :-1], gamma_t, self._options.gae_lambda, values[:, -1])
         returns = advantage + values[:, :-1]

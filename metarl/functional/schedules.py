@@ -15,6 +15,15 @@ def linear_decay(fraction_done: float, warmup: float = 0.0) -> float:
     return rising * (1.0 - fraction_done)
 
 
+def decay_after(start: float, fraction_done: float) -> float:
+    """A factor that is 1 until the share `start` of training, then falls linearly to 0.
+
+    >>> [decay_after(0.5, done) for done in (0.0, 0.5, 0.75, 1.0)]
+    [1.0, 1.0, 0.5, 0.0]
+    """
+    return 1.0 if fraction_done < start else (1.0 - fraction_done) / max(1.0 - start, 1e-9)
+
+
 def growing_steps(fraction_done: float, steps: int, first: int, growing_fraction: float) -> int:
     """Steps of a training trial: `first` at the start, then doubled several times, at most `steps`.
 

@@ -32,10 +32,12 @@ class TrialCritic(nn.Module):
         self.output = linear(width, 1, 0.1)
         self.mean: Tensor
         self.deviation: Tensor
+        self.largest_deviation: Tensor
         self.task_mean: Tensor
         self.task_deviation: Tensor
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("deviation", torch.zeros(()))  # zero until the first call of update_statistics
+        self.register_buffer("largest_deviation", torch.zeros(()))  # of returns so far: the unit of other rewards
         probe = torch.zeros(2, 1) if task_vectors is None else task_vectors
         self.register_buffer("task_mean", probe.mean(0))
         self.register_buffer("task_deviation", probe.std(0).clamp(min=1e-6))
@@ -73,3 +75,4 @@ class TrialCritic(nn.Module):
         self.output.bias.mul_(scale).add_(offset)
         self.mean.copy_(mean)
         self.deviation.copy_(deviation)
+        self.largest_deviation.copy_(torch.maximum(self.largest_deviation, deviation))

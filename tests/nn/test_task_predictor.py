@@ -86,10 +86,10 @@ def test_a_step_is_rewarded_for_what_it_told() -> None:
     agent = RL2(family, options, device="cpu")
     agent.train_step(0.0, lambda env: None)
     trajectories, _ = agent._collect(6, 0.5, lambda env: None)
-    deviation = agent.critic.deviation.clone()
+    deviation = agent.critic.largest_deviation.clone()
     returns = []
     for weight in (0.0, 2.0):
-        agent.critic.deviation.copy_(deviation)
+        agent.critic.largest_deviation.copy_(deviation)
         batch, _ = agent._ppo.prepare_batch(trajectories, None, 1.0, 6, weight)
         returns.append(agent.critic.denormalised(batch.target)[:, 0])
     assert agent.predictor is not None

@@ -21,6 +21,7 @@ from metarl.runs.training_loop import train
 from metarl.training.agent import Agent
 
 RUNS = Path("runs")
+SOURCE = source(None)  # at the start: the files may change while an agent trains
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[1] / "docs"  # where pictures go
 
@@ -131,7 +132,7 @@ def write_row(
     indent: int | None = None,
 ) -> None:
     """As `write_result`, for what is no agent of metarl."""
-    facts: dict[str, Any] = {"taught_by": taught_by, "options": options, **source(None)}
+    facts: dict[str, Any] = {"taught_by": taught_by, "options": options, **SOURCE}
     facts |= {"seconds": round(seconds), "hardware": hardware(device)}
     write_atomically(RESULTS / f"{name}.json", json.dumps(row | facts, indent=indent) + "\n")
 

@@ -9,6 +9,7 @@ import pytest
 
 from metarl.agents import FineTuningOptions, MAMLOptions, RL2Options
 from metarl.cli.entry import COMMANDS
+from metarl.cli.evaluate import Trials
 from metarl.cli.train import Launch
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -42,7 +43,8 @@ def test_commands_exist() -> None:
 
 def test_every_flag_that_the_readme_names_is_one() -> None:
     """On lines of the command line, and alone in backquotes; torchrun and pip have flags of their own."""
-    fields = {f.name for kind in (RL2Options, MAMLOptions, FineTuningOptions, Launch) for f in dataclasses.fields(kind)}
+    groups = (RL2Options, MAMLOptions, FineTuningOptions, Launch, Trials)
+    fields = {f.name for kind in groups for f in dataclasses.fields(kind)}
     parameters = {name for command in COMMANDS.values() for name in inspect.signature(command).parameters}
     lines = [line for line in README.splitlines() if not re.match(r"\s*(torchrun|pip|make|python) ", line)]
     named = set(re.findall(r"(?:`|metarl .*?)--([a-z][a-z0-9-]*)", "\n".join(lines)))

@@ -21,5 +21,8 @@ BASELINES: dict[str, str] = {
     "bayes-optimal-search": "metarl.agents.classical.goal_search:BayesOptimalSearch",
     "never-tries": "metarl.agents.classical.two_doors:NeverTries",
     "bayes-optimal-doors": "metarl.agents.classical.two_doors:BayesOptimalDoors",
+    "bus-walker": "metarl.agents.classical.bus_grid:Walker",
+    "bus-explorer": "metarl.agents.classical.bus_grid:BusExplorer",
+    "known-buses": "metarl.agents.classical.bus_grid:KnownBuses",
     "expert": "metarl.agents.classical.family_expert:family_expert",
 }

@@ -26,6 +26,7 @@ SUITED = {
     "dark-room": SEARCHERS,
     "point-navigation": ["expert"],
     "sparse-point-navigation": ["expert"],
+    "bus-grid": ["bus-walker", "bus-explorer", "known-buses"],
     "two-doors": ["never-tries", "bayes-optimal-doors"],
 }
 PAIRS = [(family, baseline) for family, baselines in SUITED.items() for baseline in ["random", *baselines]]

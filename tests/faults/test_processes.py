@@ -88,7 +88,7 @@ def started(warm: Warm, kind: Kind, folder: Path, before: str = "", closed: tupl
     return run
 
 
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.002)
@@ -181,7 +181,7 @@ def test_two_interrupts_stop_at_once(warm: Warm, tmp_path: Path, promise: Promis
             run.send(first)
             time.sleep(dice.uniform(0.0005, 0.03))
             run.send(second)
-            ended = run.wait(30)
+            ended = run.wait(60)
             left = [] if second == signal.SIGTERM else leftovers(folder / "run")  # that one kills without a word
             tally.expect(ended is not None and whole(folder) and not left, f"try {number}: {ended}, {left}")
 

@@ -38,7 +38,7 @@ class Command:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
-    def wait(self, seconds: float = 60.0) -> Ended | None:
+    def wait(self, seconds: float = 180.0) -> Ended | None:
         """How it ended; None, after SIGKILL, if it did not within `seconds`."""
         code = self._warm.ask({"wait": self.pid, "seconds": seconds})
         if code is None:
@@ -79,7 +79,7 @@ class Warm:
         return Command(self, int(self.ask(request)), folder)
 
     def run(self, *arguments: str, folder: Path, before: str = "", closed: tuple[int, ...] = ()) -> Ended:
-        """The same to its end, which must come within a minute."""
+        """The same to its end, which must come within three minutes."""
         ended = self.start(*arguments, folder=folder, before=before, closed=closed).wait()
         assert ended is not None, arguments
         return ended

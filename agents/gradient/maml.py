@@ -17,6 +17,7 @@ from metarl.agents.gradient.networks import AttentionPolicy, FeedForward, Policy
 from metarl.agents.gradient.options import MAMLOptions
 from metarl.agents.gradient.policy import GradientPolicy, InnerProblem, RolloutPolicy
 from metarl.functional.schedules import linear_decay
+from metarl.tasks.batch import Tasks
 from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
 from metarl.training.agent import Agent
 from metarl.training.checkpoints import adam_state, check_tensors, load_adam_state, pack, unpack
@@ -111,35 +112,61 @@ class MAML(Agent):
         self, on_step: Callable[[TaskVectorEnv], None]
     ) -> tuple[list[Trajectories], list[CollectedBatch], Adapted]:
         """Rollouts before every inner step and after the last, their data, and the adapted parameters."""
-        tasks = distributed.equal_share(self.options.meta_batch_size, "tasks")
         problem = self._problem(self.options.rollouts_per_task, self.options.inner_steps)
-        env = self._open_env()
-        env.set_tasks(self.distribution.sample(tasks, self._stream("tasks")).repeat(problem.rollouts))
+        num_tasks = distributed.equal_share(self.options.meta_batch_size, "tasks")
+        tasks = self.distribution.sample(num_tasks, self._stream("tasks"))
         rollouts, batches = [], []
         with torch.no_grad():
-            adapted = self.inner.begin(tasks)
+            adapted = self.inner.begin(num_tasks)
             for step in range(problem.steps + 1):
-                seeds = (self._stream_seed(name, step) for name in ("act", "environment"))
-                policy = RolloutPolicy(problem, adapted, problem.rollouts, next(seeds))
-                trajectories = collect(
-                    policy,
-                    env,
-                    self.distribution.horizon,
-                    seed=next(seeds),
-                    on_step=lambda: on_step(env),
-                    one_episode=distributed.size() == 1,  # several processes count the same steps
-                )
-                batch = problem.batch(Rollouts.of(trajectories), tasks, distributed.mean)
+                trajectories = self._play(problem, adapted, tasks, step, on_step)
+                batch = problem.batch(Rollouts.of(trajectories), num_tasks, distributed.mean)
                 batches.append(CollectedBatch(batch, self.inner.call(action_parameters, adapted, batch)))
                 rollouts.append(trajectories)
                 if step < problem.steps or self.options.outer == "reptile":
                     adapted = self.inner.step(self.loss, adapted, batch, self._chunk())
         return rollouts, batches, adapted
 
+    def _play(
+        self,
+        problem: InnerProblem,
+        adapted: Adapted,
+        tasks: Tasks,
+        step: int,
+        on_step: Callable[[TaskVectorEnv], None],
+    ) -> Trajectories:
+        """Rollouts of all tasks, task-major, by the policy after `step` inner steps: one group after another."""
+        env, parts = self._open_env(), []
+        size = self._group_size()
+        for number, first in enumerate(range(0, len(tasks), size)):
+            seeds = [self._stream_seed(name, step, *([number] if number else [])) for name in ("act", "environment")]
+            own = adapted
+            if size < len(tasks):
+                own = adapted.take(torch.arange(first, first + size, device=self.device))
+                env.set_tasks(tasks[first : first + size].repeat(problem.rollouts))
+            elif step == 0:
+                env.set_tasks(tasks.repeat(problem.rollouts))
+            part = collect(
+                RolloutPolicy(problem, own, problem.rollouts, seeds[0]),
+                env,
+                self.distribution.horizon,
+                seed=seeds[1],
+                on_step=lambda: on_step(env),
+                one_episode=distributed.size() == 1,  # several processes count the same steps
+            )
+            parts.append(part)
+        return Trajectories.joined(parts)
+
+    def _group_size(self) -> int:
+        """How many tasks are played at once: as many as the environments allow, in groups of one size."""
+        num_tasks, options = distributed.equal_share(self.options.meta_batch_size, "tasks"), self.options
+        limit = self.distribution.most_envs if options.num_envs is None else options.num_envs
+        most = num_tasks if limit is None else max(1, limit // options.rollouts_per_task)
+        return max(size for size in range(1, min(most, num_tasks) + 1) if num_tasks % size == 0)
+
     def _open_env(self) -> TaskVectorEnv:
         if self._env is None:
-            tasks = distributed.equal_share(self.options.meta_batch_size, "tasks")
-            self._env = self.distribution.vector_env(tasks * self.options.rollouts_per_task, self.device)
+            self._env = self.distribution.vector_env(self._group_size() * self.options.rollouts_per_task, self.device)
         return self._env
 
     def _learn(self, rollouts: list[Trajectories], batches: list[CollectedBatch]) -> dict[str, float]:

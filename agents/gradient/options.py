@@ -59,6 +59,9 @@ class MAMLOptions(AgentOptions):
     """Outer loop: how the initial parameters learn."""
     meta_batch_size: Count = 40
     """Tasks in each update."""
+    num_envs: Count | None = None
+    """Environments at once, which play the tasks in groups, one after another, but all rollouts of a task together;
+    None: one for each rollout, but at most as many as the family says (256 where they are stepped one by one)."""
     max_kl: Positive = 0.01
     """Mean KL divergence of an update in nats: TRPO's bound; PPO and policy gradient adapt their step size to it."""
     fisher_fraction: PositiveFraction = 0.25

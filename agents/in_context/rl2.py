@@ -159,12 +159,9 @@ class RL2(Agent):
         env, rounds = self._opened(steps), self._rounds(steps)[1]
         imitates = self._has_expert and fraction_done < self.options.imitation_fraction
         tasks = self.distribution.sample(rounds * env.num_envs, self._stream("tasks"))
-        played = [
-            self._play(
-                env, tasks[number * env.num_envs : (number + 1) * env.num_envs], steps, imitates, on_step, number
-            )
-            for number in range(rounds)
-        ]
+        size = env.num_envs
+        groups = [tasks] if rounds == 1 else [tasks[size * i : size * (i + 1)] for i in range(rounds)]
+        played = [self._play(env, group, steps, imitates, on_step, number) for number, group in enumerate(groups)]
         labels = [each for _, each in played if each is not None]
         return Trajectories.joined([each for each, _ in played]), torch.cat(labels) if labels else None
 

@@ -27,14 +27,14 @@ class Trajectories:
 
     @staticmethod
     def joined(parts: Sequence["Trajectories"]) -> "Trajectories":
-        """The trials of several batches of equal length as one."""
+        """The trials of several batches as one; rows of shorter ones end in zeros, in which no episode ends."""
         if len(parts) == 1:
             return parts[0]
-        names = [field.name for field in fields(Trajectories) if field.name != "tasks"]
-        return Trajectories(
-            Tasks.joined([part.tasks for part in parts]),
-            *(torch.cat([getattr(part, name) for part in parts]) for name in names),
-        )
+        longest = max(part.num_steps for part in parts)
+        names = [field.name for field in fields(Trajectories) if field.name not in ("tasks", "next_observation")]
+        rows = {name: torch.cat([_lengthened(getattr(part, name), longest) for part in parts]) for name in names}
+        after = torch.cat([part.next_observation for part in parts])
+        return Trajectories(tasks=Tasks.joined([part.tasks for part in parts]), next_observation=after, **rows)
 
     @property
     def num_trials(self) -> int:
@@ -59,3 +59,8 @@ class Trajectories:
         last = self.next_observation[:, None] if and_next else self.observations[:, :0]
         observations = torch.cat([self.observations, last], 1)
         return trial_context(observations, self.actions, self.rewards, self.dones)
+
+
+def _lengthened(x: Tensor, num_steps: int) -> Tensor:
+    """`x` [B, T, ...] with zeros after its T steps, up to `num_steps`."""
+    return torch.cat([x, x.new_zeros(len(x), num_steps - x.shape[1], *x.shape[2:])], 1)

@@ -170,6 +170,43 @@ def test_the_number_of_environments_is_an_option_and_their_trials_are_a_batch(nu
     assert 96 <= agent.num_timesteps <= 96 + 8 * num_envs  # 12 trials of 8 steps, in rounds
 
 
+@pytest.mark.parametrize(("num_envs", "opened"), [(1, 3), (7, 6), (9, 9), (100, 18)])
+def test_maml_plays_its_tasks_in_groups_that_fit(num_envs: int, opened: int) -> None:
+    """Six tasks of three rollouts; all rollouts of a task are together, and groups are of one size."""
+    seen: list[int] = []
+    options = MAMLOptions(
+        width=8, meta_batch_size=6, rollouts_per_task=3, num_envs=num_envs, outer="policy-gradient", inner_steps=1
+    )
+
+    def note(_locals: Any, _globals: Any) -> None:
+        seen.append(Rig.open_rigs)
+
+    Rig.open_rigs = 0
+    agent = MAML(rigs(), options, device="cpu").learn(1, callback=note)
+    assert set(seen) == {opened}
+    assert agent.num_timesteps == 2 * 6 * 3 * 4  # before and after the inner step, each episode of four steps
+    assert Rig.open_rigs == 0
+
+
+def test_trajectories_of_groups_are_those_of_all_tasks() -> None:
+    from metarl.tasks.batch import Tasks
+    from metarl.trials.trajectories import Trajectories
+
+    def part(count: int, steps: int, value: float) -> Trajectories:
+        tasks = Tasks({"k": torch.full((count,), value)}, spaces.Dict({"k": spaces.Box(0, 9, ())}))
+        x, end = torch.full((count, steps), value), torch.zeros(count, steps, dtype=torch.bool)
+        end[:, -1] = True
+        return Trajectories(tasks, x[..., None], x, x, end, ~end, x, torch.full((count, 1), value))
+
+    whole = Trajectories.joined([part(2, 3, 1.0), part(1, 5, 2.0)])
+    assert whole.tasks["k"].tolist() == [1, 1, 2]
+    assert whole.rewards.tolist() == [[1, 1, 1, 0, 0]] * 2 + [[2] * 5]
+    assert whole.terminated.tolist() == [[False, False, True, False, False]] * 2 + [[False] * 4 + [True]]
+    assert not whole.dones[:2, 3:].any()
+    assert whole.observations.shape == (3, 5, 1)
+    assert whole.next_observation.flatten().tolist() == [1, 1, 2]
+
+
 def test_families_of_simulators_open_no_more_than_they_say() -> None:
     Rig.open_rigs = 0
     seen: list[int] = []

@@ -51,7 +51,7 @@ class RL2(Agent):
     Options = RL2Options
     options: RL2Options
     several_processes = True
-    task_tensors = ("critic.task",)
+    task_tensors = ("critic.task", "predictor.")
     for_less_memory = "lower batch_steps, raise num_minibatches, or lower width or bptt_steps"
 
     def __init__(

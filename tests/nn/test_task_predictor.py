@@ -113,3 +113,11 @@ def test_the_predictor_is_saved_and_goes_on(tmp_path: object) -> None:
     again = RL2(family, options, device="cpu")
     again.load_state(half.state(), "half")
     assert all(torch.equal(value, again.state()[name]) for name, value in half.state().items())
+
+
+def test_a_predictor_goes_on_in_a_family_of_the_same_tasks() -> None:
+    few, many = (metarl.make("bernoulli-bandit", arms=3, pulls=pulls) for pulls in (3, 6))
+    options = RL2Options(memory="gru", width=8, batch_steps=48, information_bonus=0.5)
+    agent = RL2(few, options, device="cpu").learn(48)
+    weight = agent.state()["predictor.output.weight"]
+    assert torch.equal(agent.transfer(many).state()["predictor.output.weight"], weight)

@@ -24,5 +24,8 @@ BASELINES: dict[str, str] = {
     "bus-walker": "metarl.agents.classical.bus_grid:Walker",
     "bus-explorer": "metarl.agents.classical.bus_grid:BusExplorer",
     "known-buses": "metarl.agents.classical.bus_grid:KnownBuses",
+    "bayes-optimal-goals": "metarl.agents.classical.ordered_goals:BayesOptimalGoals",
+    "without-last-goal": "metarl.agents.classical.ordered_goals:WithoutLastGoal",
+    "known-goals": "metarl.agents.classical.ordered_goals:KnownGoals",
     "expert": "metarl.agents.classical.family_expert:family_expert",
 }

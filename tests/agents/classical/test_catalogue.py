@@ -27,6 +27,7 @@ SUITED = {
     "point-navigation": ["expert"],
     "sparse-point-navigation": ["expert"],
     "bus-grid": ["bus-walker", "bus-explorer", "known-buses"],
+    "hidden-rooms": ["bayes-optimal-goals", "without-last-goal", "known-goals"],
     "two-doors": ["never-tries", "bayes-optimal-doors"],
 }
 PAIRS = [(family, baseline) for family, baselines in SUITED.items() for baseline in ["random", *baselines]]

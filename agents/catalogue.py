@@ -27,5 +27,8 @@ BASELINES: dict[str, str] = {
     "bayes-optimal-goals": "metarl.agents.classical.ordered_goals:BayesOptimalGoals",
     "without-last-goal": "metarl.agents.classical.ordered_goals:WithoutLastGoal",
     "known-goals": "metarl.agents.classical.ordered_goals:KnownGoals",
+    "circle-search": "metarl.agents.classical.mountain_treasure:CircleSearch",
+    "climb-look-go": "metarl.agents.classical.mountain_treasure:ClimbLookGo",
+    "known-treasure": "metarl.agents.classical.mountain_treasure:KnownTreasure",
     "expert": "metarl.agents.classical.family_expert:family_expert",
 }

@@ -10,6 +10,7 @@ DISTRIBUTIONS: dict[str, str] = {
     "two-doors": "metarl.envs.two_doors:TwoDoors",
     "bus-grid": "metarl.envs.bus_grid:BusGrid",
     "hidden-rooms": "metarl.envs.hidden_rooms:HiddenRooms",
+    "mountain-treasure": "metarl.envs.mountain_treasure:MountainTreasure",
     "half-cheetah-velocity": "metarl.envs.half_cheetah:HalfCheetahVelocity",
     "half-cheetah-velocity-3": "metarl.envs.half_cheetah:HalfCheetahVelocity3",
     "half-cheetah-direction": "metarl.envs.half_cheetah:HalfCheetahDirection",

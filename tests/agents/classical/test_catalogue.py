@@ -28,6 +28,7 @@ SUITED = {
     "sparse-point-navigation": ["expert"],
     "bus-grid": ["bus-walker", "bus-explorer", "known-buses"],
     "hidden-rooms": ["bayes-optimal-goals", "without-last-goal", "known-goals"],
+    "mountain-treasure": ["circle-search", "climb-look-go", "known-treasure"],
     "two-doors": ["never-tries", "bayes-optimal-doors"],
 }
 PAIRS = [(family, baseline) for family, baselines in SUITED.items() for baseline in ["random", *baselines]]

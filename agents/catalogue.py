@@ -30,5 +30,6 @@ BASELINES: dict[str, str] = {
     "circle-search": "metarl.agents.classical.mountain_treasure:CircleSearch",
     "climb-look-go": "metarl.agents.classical.mountain_treasure:ClimbLookGo",
     "known-treasure": "metarl.agents.classical.mountain_treasure:KnownTreasure",
+    "known-key-and-door": "metarl.agents.classical.key_to_door:KnownKeyAndDoor",
     "expert": "metarl.agents.classical.family_expert:family_expert",
 }

@@ -11,6 +11,7 @@ DISTRIBUTIONS: dict[str, str] = {
     "bus-grid": "metarl.envs.bus_grid:BusGrid",
     "hidden-rooms": "metarl.envs.hidden_rooms:HiddenRooms",
     "mountain-treasure": "metarl.envs.mountain_treasure:MountainTreasure",
+    "dark-key-to-door": "metarl.envs.dark_key_to_door:DarkKeyToDoor",
     "half-cheetah-velocity": "metarl.envs.half_cheetah:HalfCheetahVelocity",
     "half-cheetah-velocity-3": "metarl.envs.half_cheetah:HalfCheetahVelocity3",
     "half-cheetah-direction": "metarl.envs.half_cheetah:HalfCheetahDirection",

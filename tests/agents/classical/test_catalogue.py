@@ -29,6 +29,7 @@ SUITED = {
     "bus-grid": ["bus-walker", "bus-explorer", "known-buses"],
     "hidden-rooms": ["bayes-optimal-goals", "without-last-goal", "known-goals"],
     "mountain-treasure": ["circle-search", "climb-look-go", "known-treasure"],
+    "dark-key-to-door": ["known-key-and-door"],
     "two-doors": ["never-tries", "bayes-optimal-doors"],
 }
 PAIRS = [(family, baseline) for family, baselines in SUITED.items() for baseline in ["random", *baselines]]

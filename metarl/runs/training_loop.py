@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, final
@@ -73,7 +74,8 @@ def _close(logger: Logger) -> None:
 
 @final
 class Interruption:
-    """Turns the first Ctrl-C inside the `with` into a wish to stop; the second interrupts at once.
+    """Turns the first Ctrl-C inside the `with` into a wish to stop; the second interrupts at once, but
+    for a checkpoint that is being written.
 
     So do SIGTERM, the end of the terminal (SIGHUP, unless nohup had it ignored) and Slurm's warning (SIGUSR1).
     """
@@ -92,6 +94,19 @@ class Interruption:
             return  # torchrun sends SIGTERM to those who remain when one has failed, and they have yet to say why
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Inside, signals wait for the end, so that nothing is left half done."""
+        waiting: list[int] = []
+        before = {n: signal.signal(n, lambda number, _: waiting.append(number)) for n in self._previous}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            for number in waiting:
+                signal.raise_signal(number)
 
     def hold(self) -> None:
         """From here on signals are only noted, so that what follows inside the `with` is done to its end."""
@@ -148,7 +163,8 @@ class Checkpointing(BaseCallback):
 
     def save(self) -> None:
         if distributed.rank() == 0:
-            self.model.save(self._path)
+            with self._interruption.deferred():
+                self.model.save(self._path)
         self._saved = time.monotonic()
 
 

@@ -22,6 +22,7 @@ from stable_baselines3.common.logger import Logger
 import metarl
 from metarl.agents.in_context.options import RL2Options
 from metarl.agents.in_context.rl2 import RL2
+from metarl.files import leftovers
 from metarl.runs.folder import Run, RunConfig, versions
 from metarl.runs.training_loop import train
 from metarl.training.logs import STEPS
@@ -415,6 +416,24 @@ def test_the_checkpoint_of_an_edited_family_is_refused(tmp_path: Path) -> None:
     agent(1.5).resume(tmp_path / "c")
     with pytest.raises(ValueError, match=r"ranges\.train\.length '\(0.25, 1.5\)', not '\(0.25, 6\)'"):
         agent(6).resume(tmp_path / "c")
+
+
+def test_interrupts_while_a_checkpoint_is_written_wait_for_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At any line of the writing: no part of it is left, and the second one still stops before the next update."""
+    run, flush = start(tmp_path), os.fsync
+
+    def interrupted(handle: int) -> None:
+        if (tmp_path / "progress.csv").exists():
+            signal.raise_signal(signal.SIGINT)
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(run, make_agent(), seconds_between_checkpoints=0, progress_bar=False)
+    assert FakeAgent.load(run.checkpoint).num_timesteps == 100
+    assert not leftovers(tmp_path)
 
 
 def test_handlers_are_as_before_after_training(tmp_path: Path) -> None:

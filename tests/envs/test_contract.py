@@ -13,6 +13,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in distributions()),
     ("bernoulli-bandit", {"arms": 2, "pulls": 100}),
     ("dark-room", {"variant": "dpt"}),
+    ("bus-grid", {"distractors": True}),
     ("dark-key-to-door", {"variant": "amago"}),
     ("tabular-mdp", {"states": 3, "actions": 2, "max_episode_steps": 4}),
 ]

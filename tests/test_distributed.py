@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.distributed
 from torch import Tensor
-from torchrun_script import RUN, cases, state_of
+from torchrun_script import RUN, cases, few_conjugate_gradients, state_of
 
 import metarl
 from metarl import distributed, seeding
@@ -29,7 +29,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 
 # where float32 says less than elsewhere, moves being .3 and .0003 there
 TOLERANCES = {
-    "trust region": 1e-2,  # ten conjugate gradients: with its tasks in another order one process differs by .004
+    "trust region": 1e-3,  # conjugate gradients blow up the rounding of sums in another order
     "reptile": 1e-5,  # Adam divides gradients near zero by their own size
 }
 
@@ -86,7 +86,8 @@ def first_update_is_that_of_one_process(
                 "metarl.agents.gradient.maml.collect",
                 Replay(agent, [in_turn(*pair) for pair in pairs(processes)], processes[0]),
             )
-        agent.train_step(0.0, lambda env: None)
+        with few_conjugate_gradients():
+            agent.train_step(0.0, lambda env: None)
     after = state_of(agent)
     for name, together in processes[0].items():
         if name in after:

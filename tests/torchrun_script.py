@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -27,6 +28,7 @@ from metarl.agents.in_context.rl2 import RL2
 from metarl.agents.outer_loop.expert_labels import ExpertLabels
 from metarl.cli.entry import main
 from metarl.cli.train import train_agent
+from metarl.functional.trust_region import natural_step
 from metarl.training.agent import Agent
 from metarl.training.checkpoints import save_checkpoint
 from metarl.trials.rollouts import collect
@@ -44,6 +46,11 @@ RUN = [
     "--critic-epochs=0",
 ]
 RUN += ["--n-epochs=1", "--total-timesteps=600", "--device=cpu", "--save-every=0"]  # six updates
+
+
+def few_conjugate_gradients() -> Any:
+    """A patch: ten of them would blow up the rounding of sums in another order, a few show the same."""
+    return patch("metarl.agents.gradient.meta_updates.natural_step", partial(natural_step, iterations=3))
 
 
 def cases() -> dict[str, Agent]:
@@ -178,7 +185,8 @@ def killed(folder: Path) -> None:
 def everything(folder: Path) -> None:
     alone = RL2(metarl.make("bernoulli-bandit", arms=3, pulls=5), SMALL, device="cpu").learn(100)
     with distributed.joined("cpu"):
-        first_updates(folder)
+        with few_conjugate_gradients():
+            first_updates(folder)
         notes = {
             "updates": fifty_updates(),
             "whole": train_agent("rl2", [*RUN, f"--run-dir={folder / 'whole'}"]),

@@ -80,7 +80,7 @@ CELLS = {
         {"batch_steps": 50_000},
         alone=(8_000_000, {"batch_steps": 50_000}),
     ),
-    "two-doors": Cell("two-doors", {}, 500_000, "36 optimum, 20 never trying", {"information_bonus": 1.0}),
+    "two-doors": Cell("two-doors", {}, 500_000, "36 optimum, 20 never trying", {"information_bonus": 2.0}),
     "two-doors-plain": Cell("two-doors", {}, 500_000, "36 optimum, 20 never trying"),
     "dark-room": Cell("dark-room", {}, 12_000_000, "[132.8, 135.5] optimum", {"batch_steps": 50_000}),
 }

@@ -14,7 +14,7 @@ LOWEST_EXTRAS := tensorboard benchmark mujoco minigrid
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check format quick faults lowest gpu wheels clean
+.PHONY: help demo test lint check format quick long faults lowest gpu wheels clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ quick: $(INSTALLED) ## format, lint and the light tests, in about a minute
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(TEST) -m "not slow" --durations=5
+
+long: $(INSTALLED) ## the tests that make test leaves out: learning for minutes, every family and benchmark
+	$(TEST) --long -m long
 
 faults: $(INSTALLED) ## break metarl on purpose, in the long form: kills, signals, damages, hostile environments
 	METARL_FAULTS=long $(TEST) -m faults tests/faults

@@ -10,7 +10,7 @@ import pytest
 import torch
 from faults.tally import table
 from simulated_device import available, simulated_device
-from slow_tests import ON_SIMULATED, SLOW
+from slow_tests import LONG, ON_SIMULATED, SLOW
 from torch import Tensor
 
 from metarl.tasks.batch import Tasks
@@ -20,12 +20,20 @@ TESTS = Path(__file__).parent
 Act = Callable[[Tensor, TaskVectorEnv], Tensor]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run what takes long as well")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         test = getattr(item, "originalname", item.name)
         file = item.path.relative_to(TESTS).as_posix()
         if SLOW & {file, f"{file}::{test}"}:
             item.add_marker(pytest.mark.slow)
+        if any(part in item.name for part in LONG.get(f"{file}::{test}", ())):
+            item.add_marker(pytest.mark.long)
+            if not item.config.getoption("--long"):
+                item.add_marker(pytest.mark.skip(reason="takes long: make long runs it"))
         chosen = ON_SIMULATED.get(f"{file}::{test}")
         if chosen is not None and "simulated" in item.name and not any(part in item.name for part in chosen):
             item.add_marker(pytest.mark.skip(reason="others of its kind run on the simulated device, which is slow"))

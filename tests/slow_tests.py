@@ -75,15 +75,35 @@ SLOW = {
     "training/test_going_on.py",
 }
 
+# Tests that learn for long, or repeat on many families what is held on a few: `make long` runs them, `make test` does
+# not. `file::test` -> parts of the names in brackets.
+LONG = {
+    "agents/in_context/test_rl2.py::test_solves_a_bandit_of_two_arms": ("bf16", "gru"),
+    "agents/outer_loop/test_expert_labels.py::test_imitation_reaches_posterior_sampling_on_a_bandit": ("",),
+    "agents/sb3/test_model_policy.py::test_an_oracle_sees_the_task_in_training_and_in_trials": ("",),
+    "engines/test_gym_attributes.py::test_gymnasiums_own_environments_keep_the_contract": ("Acrobot", "LunarLander"),
+    "engines/test_gym_env.py::test_agents_turn_several_switches_at_once": ("",),
+    "engines/test_hybrid_actions.py::test_agents_learn_hybrid_actions": ("",),
+    "engines/test_switches.py::test_agents_learn_which_switches_to_turn": ("",),
+    "envs/test_contract.py::test_the_other_splits_do_too": ("hopper", "walker", "ant", "humanoid", "half-cheetah"),
+    "envs/test_contract.py::test_shipped_families_keep_the_contract": ("ant-direction", "humanoid", "hopper-body"),
+    "envs/test_frozen_lake.py::test_the_other_splits_do_too": ("",),
+    "envs/test_mujoco.py::test_an_older_mujoco_keeps_the_contract": ("",),
+    "experiments/test_throughput.py::test_every_benchmark_runs": ("robot-training", "cpu-training"),
+    "nn/test_convolutions.py::test_rl2_learns_from_pictures": ("",),
+    "trials/test_copies.py::test_evaluation_of_maml_asks_where_a_task_may_be_through_its_episodes": ("attention",),
+    "trials/test_copies.py::test_rollouts_of_maml_ask_nothing_on_the_way": ("attention",),
+}
+
 # A simulated device takes five to eight times as long as the CPU. Where a contract is asked of many alike, some of a
 # kind run there: `file::test` -> a part of each name in brackets that does.
 ON_SIMULATED = {
     "agents/sb3/test_fine_tuning.py::test_policy_keeps_the_contract": ("all",),
-    "agents/test_agent_contract.py::test_maml_keeps_the_contract": ("tabular-mdp-feed-forward", "navigation-attention"),
+    "agents/test_agent_contract.py::test_maml_keeps_the_contract": ("tabular-mdp",),
     "agents/test_agent_contract.py::test_rl2_keeps_the_contract": (
         "bandit-transformer",
         "bandit-gru",
-        "navigation-lstm",
+        "bandit-lstm",
     ),
     "engines/test_changing_tasks.py::test_changing_families_keep_the_contract": ("tabular-mdp",),
     "envs/test_frozen_lake.py::test_the_family_keeps_the_contract": ("{}",),

@@ -36,7 +36,7 @@ def test_the_command_line_says_it_in_one_line(
 ) -> None:
     without(monkeypatch, "minigrid")
     with pytest.raises(SystemExit) as stop:
-        main(["check", "minigrid"])
+        main(["evaluate", "random", "--distribution", "minigrid"])
     error = capsys.readouterr().err
     assert stop.value.code == 2
     assert error.count("\n") == 1

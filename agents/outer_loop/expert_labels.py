@@ -47,6 +47,8 @@ class ExpertLabels(StochasticPolicy):
         actions. A high temperature says more about the other actions, and less about which is best.
         """
         expert_labels = torch.stack(self._labels, 1)
+        if expert_labels.is_floating_point():
+            expert_labels = expert_labels.float()  # an expert computes with the task's parameters, of float64 maybe
         if not self._has_values:
             return expert_labels
         return (expert_labels / (temperature * distributed.mean(expert_labels.std(-1)))).softmax(-1)

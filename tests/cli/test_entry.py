@@ -71,8 +71,8 @@ def test_train_says_who_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     said = "imitation of KnownBestArm in the first 30% of training, then reward; privileged critic"
     assert f"learns from {said}\n" in capsys.readouterr().out
     configs = [Run.open(folder).config.teaching for folder in ("a", "b")]
-    assert configs[0] == {"expert": None, "share": 0.0, "privileged_critic": False}
-    assert configs[1] == {"expert": "KnownBestArm", "share": 0.3, "privileged_critic": True}
+    assert configs[0] == {"expert": None, "share": 0.0, "privileged_critic": False, "task_predictor": False}
+    assert configs[1] == {"expert": "KnownBestArm", "share": 0.3, "privileged_critic": True, "task_predictor": False}
 
 
 def test_resume_goes_on_and_only_when_asked(capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,9 @@ def test_a_block_is_the_mean_of_its_episodes_and_ends_after_their_steps(curves: 
     curve = curves.curve(result, 2)
     assert curve["steps"] == [190, 255]  # (200 + 180) / 2, (300 + 210) / 2
     assert curve["value"] == [-6, -1]
-    assert (curve["low"], curve["high"]) == ([-8, -1], [-4, -1])  # the goals disagree in the first block only
+    half = 12.706 * 2  # of Student's t with one degree of freedom: the goals disagree in the first block only, by 4
+    assert curve["low"] == pytest.approx([-6 - half, -1], abs=0.01)
+    assert curve["high"] == pytest.approx([-6 + half, -1], abs=0.01)
     assert curves.curve(result, 1)["steps"] == [100, 190, 220, 255]
 
 

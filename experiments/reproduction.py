@@ -1,5 +1,6 @@
 """What the reproductions share, from the command line to a trained run, its result in JSON and the table of all."""
 
+import functools
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +22,6 @@ from metarl.runs.training_loop import train
 from metarl.training.agent import Agent
 
 RUNS = Path("runs")
-SOURCE = source(None)  # at the start: the files may change while an agent trains
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[1] / "docs"  # where pictures go
 
@@ -56,11 +56,18 @@ def reproduce(
 ) -> None:
     """Call `run` for each name and seed that the experiment asks for, then `show` if it asks for the table."""
     refuse_unknown(experiment.names, known)
+    _source()
     for name in experiment.names:
         for seed in experiment.seeds:
             run(name, experiment, seed)
     if experiment.table:
         show()
+
+
+@functools.cache
+def _source() -> dict[str, Any]:
+    """The source at the first call, which comes before training: the files may change while an agent trains."""
+    return source(None)
 
 
 def refuse_unknown(names: Collection[str], known: Collection[str]) -> None:
@@ -132,7 +139,7 @@ def write_row(
     indent: int | None = None,
 ) -> None:
     """As `write_result`, for what is no agent of metarl."""
-    facts: dict[str, Any] = {"taught_by": taught_by, "options": options, **SOURCE}
+    facts: dict[str, Any] = {"taught_by": taught_by, "options": options, **_source()}
     facts |= {"seconds": round(seconds), "hardware": hardware(device)}
     write_atomically(RESULTS / f"{name}.json", json.dumps(row | facts, indent=indent) + "\n")
 

@@ -74,7 +74,7 @@ class RL2(Agent):
         self.teaching = _teaching(distribution, self.options)
         self._has_expert = self.teaching.expert is not None
         with seeding.initialising(seeding.stream_seed(seed, "parameters")):
-            self.actor = _actor(distribution, self.options)
+            self.actor = _actor(distribution, self.options, self.trial_steps)
             self.critic = _critic(distribution, self.options, seeding.generator(seed, "task scale"))
             self.predictor = _predictor(distribution, self.options)
         self.actor.to(self.device)
@@ -263,11 +263,10 @@ def _teaching(distribution: TaskDistribution, options: RL2Options) -> Teaching:
     )
 
 
-def _actor(distribution: TaskDistribution, options: RL2Options) -> Actor:
+def _actor(distribution: TaskDistribution, options: RL2Options, trial_steps: int) -> Actor:
     space, retrieval = distribution.observation_space, None
     if options.episodic_retrieval:
         retrieval = Retrieval(space, options.width, options.num_heads, options.window)
-    trial_steps = (options.num_episodes or distribution.num_episodes) * distribution.horizon
     memory = _memory(options, trial_steps)
     return Actor(space, distribution.action_space, retrieval, memory, options.width, options.squashed_gaussian)
 

@@ -132,8 +132,9 @@ class TrialPPO:
         last step of its row, GAE continues from the value of the state after it. `gamma` is per step of that clock.
         With a predictor of the task, a step is also rewarded for what it told: by how much the log-likelihood of the
         task rises with what the memory holds after it, times `information_weight` and the largest deviation of returns.
-        Such bonuses add up to a difference between the ends of a trial: they change what is learned first, not what is
-        best (potential-based shaping, Ng et al. 1999). Updates the statistics with which the critic normalises returns.
+        Such bonuses add up to what the whole trial told, however many steps it took. They favour trials that tell more,
+        so what is best for the reward alone is learned once their weight has fallen to zero.
+        Updates the statistics with which the critic normalises returns.
         """
         before, after = trial_time(trajectories.dones, self._horizon, steps)
         time_left = (steps - torch.cat([before, after[:, -1:] % steps], 1)) / self._trial_steps

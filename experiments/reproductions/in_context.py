@@ -118,6 +118,7 @@ def run_cell(name: str, experiment: Trials, seed: int) -> None:
     )
     result = summary(trials.play(trials.agent(agent), "rl2"))
     arguments = f"{name} --memory {experiment.memory} --teaching {experiment.teaching} --seeds {seed} --steps {steps}"
+    arguments += f" --num-tasks {experiment.num_tasks}"
     command = f"python -m experiments.reproductions.in_context {arguments}"
     setting = {"cell": name, "memory": experiment.memory, "seed": seed, "steps": steps, "command": command}
     write_result(label, {**setting, **result}, agent, seconds, indent=1)

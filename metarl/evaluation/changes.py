@@ -59,8 +59,10 @@ def _noticed(returns: Array) -> Interval | None:
     `returns` [N, 1 + K] are those of N tasks in the episode before the change and in the K after it. What is made up is
     the rise from the first episode after the change to the level, the mean of the last third. The answer is the first
     episode whose mean is not clearly below nine tenths of the way, by two standard errors. None where the interval of
-    what was lost, or that of the rise, holds zero.
+    what was lost, or that of the rise, holds zero, and for a single task, which says nothing of noise.
     """
+    if len(returns) == 1:
+        return None
     after, last = returns[:, 1:], -(-(returns.shape[1] - 1) // 3)
     lost = _mean(after[:, 0] - returns[:, 0])
     rise = _mean(after[:, -last:].mean(1) - after[:, 0])

@@ -119,8 +119,10 @@ def improvement_interval(
 def success_interval(solved: Array, confidence: float = 0.95) -> Interval:
     """Share of successes over the first axis of `solved` [n, ...], with Wilson's interval (1927).
 
-    It has a width where all or none were solved. Raises ValueError without tasks.
+    It has a width where all or none were solved. Raises ValueError without tasks, and for a `confidence` that is not
+    between 0 and 1.
     """
+    _check(confidence)
     count, wins = len(solved), np.asarray(solved, dtype=np.float64).sum(0)
     if count == 0:
         raise ValueError("no tasks to average")
@@ -131,10 +133,14 @@ def success_interval(solved: Array, confidence: float = 0.95) -> Interval:
 
 
 def _interval(value: Array, spread: _Spread, confidence: float) -> Interval:
-    if not 0 < confidence < 1:
-        raise ValueError(f"need 0 < confidence < 1, got {confidence}")
+    _check(confidence)
     half = stats.t.ppf((1 + confidence) / 2, spread.freedom) * np.sqrt(spread.variance)
     return Interval(np.asarray(value), np.asarray(value - half), np.asarray(value + half))
+
+
+def _check(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"need 0 < confidence < 1, got {confidence}")
 
 
 def _spread(runs: Sequence[Array], shared_tasks: bool) -> _Spread:

@@ -136,6 +136,8 @@ def test_where_nothing_was_lost_nothing_is_made_up() -> None:
     for _ in range(60):
         returns = 1 + rng.normal(size=(80, 12))
         said += measure_changes(evaluation(returns), ChangingTasks(BANDITS, (1,)))[0].noticed is not None
+    one = measure_changes(evaluation(np.array([[1.0, 0, 1, 1, 1]])), ChangingTasks(BANDITS, (1,)))[0]
+    assert one.noticed is None
     assert said <= 4  # five percent are called a loss by chance, and few of them a rise as well
 
 

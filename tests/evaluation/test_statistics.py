@@ -167,5 +167,7 @@ def test_bad_input_is_named() -> None:
         mean_interval([np.zeros(3), np.zeros(4)], shared_tasks=True)
     with pytest.raises(ValueError, match="one shape"):
         mean_interval([np.zeros((3, 2)), np.zeros((3, 1))])
+    with pytest.raises(ValueError, match="confidence < 1"):
+        success_interval(np.ones(3), confidence=95)
     with pytest.raises(ValueError, match="no tasks"):
         success_interval(np.zeros(0))

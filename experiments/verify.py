@@ -12,7 +12,7 @@ import shlex
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tyro
@@ -20,6 +20,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script
 
 from experiments import reproduction
+from experiments.reproduction import Numbers, standard_error
 
 
 def main(name: tyro.conf.Positional[str]) -> int:
@@ -34,14 +35,40 @@ def main(name: tyro.conf.Positional[str]) -> int:
     known = json.loads(file.read_text(encoding="utf-8"))
     if "command" not in known:
         raise SystemExit(f"{file.name} holds no command")
+    before = measured(known)
     with tempfile.TemporaryDirectory() as folder:
         again = repeated(known["command"], name, Path(folder))
     for field in ("commit", "options", "hardware"):
         if known.get(field) != again.get(field):
             print(f"{field}: {known.get(field)} then, {again.get(field)} now")
-    same = agrees(known, again)
-    print(f"{name}: {known['mean']} then, {again['mean']} now: {'the same' if same else 'NOT the same'}")
+    now = measured(again)
+    same = agree(before, now)
+    print(f"{name}: {before.mean} then, {now.mean} now: {'the same' if same else 'NOT the same'}")
     return 0 if same else 1
+
+
+class Measured(NamedTuple):
+    """Means of a result and their standard errors, of one shape."""
+
+    mean: Numbers
+    error: Numbers
+
+
+def measured(row: dict[str, Any]) -> Measured:
+    """What a result says; SystemExit if it holds neither means with errors nor what each task returned.
+
+    Of returns or successes by the kind of actions, those of one kind: the one that all files have.
+    """
+    if "mean" in row and "error" in row:
+        return Measured(np.asarray(row["mean"], float), np.asarray(row["error"], float))
+    if "returns" in row:
+        actions = row["actions"] if row["actions"] in row["returns"] else next(iter(row["returns"]))
+        tasks = np.asarray(row["returns"][actions], float)
+    elif "drawn" in row:
+        tasks = np.asarray(row["drawn"]["success"], float)
+    else:
+        raise SystemExit("the file holds no means to compare")
+    return Measured(tasks.mean(0), standard_error(tasks))
 
 
 def repeated(command: str, name: str, folder: Path) -> dict[str, Any]:
@@ -57,10 +84,9 @@ def repeated(command: str, name: str, folder: Path) -> dict[str, Any]:
     return result
 
 
-def agrees(known: dict[str, Any], again: dict[str, Any]) -> bool:
+def agree(one: Measured, other: Measured) -> bool:
     """Whether all means lie within three standard errors of both."""
-    errors = np.hypot(np.asarray(known["error"]), np.asarray(again["error"]))
-    return bool(np.all(np.abs(np.asarray(known["mean"]) - np.asarray(again["mean"])) <= 3 * errors))
+    return bool(np.all(np.abs(one.mean - other.mean) <= 3 * np.hypot(one.error, other.error)))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ SLOW = {
     "experiments/test_half_cheetah.py",
     "experiments/test_sinusoid.py",
     "experiments/test_throughput.py",
+    "experiments/test_verify.py",
     "test_devices.py::test_a_policy_on_a_device_acts_and_learns_in_simulators_of_the_host",
     "test_devices.py::test_a_run_on_a_device_is_evaluated_and_reported",
     "test_distributed.py",

@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from metarl.devices import LOOK_EVERY
+from metarl.devices import may_look
 from metarl.finite import finite_rows
 from metarl.spaces import bounds_of
 from metarl.tasks.distribution import TaskDistribution, TaskVectorEnv
@@ -34,7 +34,7 @@ def play(
     Slots that finish early continue until all have finished; their later steps have `episode >= num_episodes`.
     Raises ValueError, naming task, episode and step, for an action that the space does not have, for an observation or
     reward that is not finite, and for an episode longer than the horizon. Tasks are counted from `first_task`.
-    On a GPU, faults and the end of all trials are looked for every `LOOK_EVERY` steps.
+    On a GPU, faults and the end of all trials are looked for every so many steps (`devices.may_look`).
     """
     if isinstance(policy, PrivilegedPolicy):
         policy.set_tasks(env.tasks)
@@ -43,10 +43,9 @@ def play(
     episode = torch.zeros(env.num_envs, dtype=torch.int64, device=env.device)
     check = _Check(env, num_episodes, first_task)
     check.finite({"observation": observation}, episode, 0)
-    every = 1 if env.device.type == "cpu" else LOOK_EVERY
     for step in range(num_episodes * env.distribution.horizon):
         action = check.action(policy.act(observation).detach(), episode, step)
-        if every == 1:
+        if env.device.type == "cpu":
             check.look()
         state = env.state
         following, reward, terminated, truncated, info = stepping.step(env, action)
@@ -54,14 +53,15 @@ def play(
             {"reward": reward, "observation": info["final_obs"], "first observation": following}, episode, step
         )
         transition = Transition(observation, action, reward, terminated, truncated, info["final_obs"])
-        if step % every == every - 1:
+        looking = may_look(env.device, step + 1)
+        if looking:
             check.look()
         policy.observe(transition)
         if "changed" in info:  # slots where a new task begins: a hard reset of the policy
             policy.begin(info["changed"])
         yield TrialStep(transition, episode, step, state, info)
         observation, episode = following, episode + transition.done
-        if step % every == every - 1 and bool((episode >= num_episodes).all()):
+        if looking and bool((episode >= num_episodes).all()):
             return
     check.note("episode that outlasts the horizon", episode < num_episodes, episode, step + 1)
     check.look()

@@ -8,6 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+import metarl
 from metarl import seeding
 from metarl.tasks.distribution import TaskVectorEnv
 from metarl.tasks.policies import AdaptivePolicy, Transition
@@ -71,3 +72,8 @@ class FirstAction(AdaptivePolicy):
 
     def observe(self, transition: Transition) -> None:
         pass
+
+
+def make_agent(fail_at: int = 0) -> FakeAgent:
+    """One for bandits of three arms, which fails at this update; 0: never."""
+    return FakeAgent(metarl.make("bernoulli-bandit", arms=3), FakeOptions(fail_at=fail_at), seed=1, device="cpu")

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_agents import KINDS, small_agent
 from stable_baselines3.common.callbacks import (
     BaseCallback,
     CallbackList,
@@ -20,33 +21,10 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecMonitor
 
 import metarl
-from metarl.agents import MAML, RL2, FineTuning, FineTuningOptions, MAMLOptions, RL2Options
 from metarl.sb3 import TaskVecEnv
 from metarl.training.logs import read_progress
 
 ROOMS = metarl.make("grid-navigation")
-
-
-def agent_of(kind: str) -> Any:
-    if kind == "rl2":
-        options = RL2Options(
-            memory="gru",
-            width=8,
-            batch_steps=120,
-            num_minibatches=2,
-            n_epochs=1,
-            critic_epochs=0,
-            imitation_fraction=0.0,
-        )
-        return RL2(ROOMS, options, device="cpu")
-    if kind == "maml":
-        return MAML(
-            ROOMS, MAMLOptions(width=8, meta_batch_size=2, rollouts_per_task=2, outer="policy-gradient"), device="cpu"
-        )
-    return FineTuning(ROOMS, FineTuningOptions(width=8, num_tasks=2, batch_steps=60, num_minibatches=2), device="cpu")
-
-
-KINDS = ["rl2", "maml", "ppo"]
 
 
 class Watcher(BaseCallback):
@@ -71,7 +49,7 @@ class Watcher(BaseCallback):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_callback_reads_every_reward_and_every_end(kind: str) -> None:
     watcher = Watcher()
-    agent = agent_of(kind).learn(200, callback=[EveryNTimesteps(30, CallbackList([])), watcher])
+    agent = small_agent(kind, ROOMS, 120).learn(200, callback=[EveryNTimesteps(30, CallbackList([])), watcher])
     assert watcher.steps == agent.num_timesteps
     assert watcher.ends > 0
     assert watcher.truncated <= watcher.ends
@@ -91,7 +69,7 @@ def test_those_that_come_with_stable_baselines3_work(kind: str, tmp_path: Path) 
         verbose=0,
     )
     chosen = [evaluation, CheckpointCallback(30, str(tmp_path / "kept")), LogEveryNTimesteps(50)]
-    agent = agent_of(kind)
+    agent = small_agent(kind, ROOMS, 120)
     agent.set_logger(configure(str(tmp_path / "log"), ["csv"]))
     agent.learn(200, callback=chosen)
     agent.logger.close()
@@ -107,13 +85,13 @@ def test_those_that_come_with_stable_baselines3_work(kind: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_stops_after_so_many_episodes(kind: str) -> None:
-    agent = agent_of(kind).learn(100_000, callback=StopTrainingOnMaxEpisodes(1))
+    agent = small_agent(kind, ROOMS, 120).learn(100_000, callback=StopTrainingOnMaxEpisodes(1))
     assert agent.num_timesteps < 2000
 
 
 def test_prediction_is_the_policy_in_its_first_episode() -> None:
     """evaluate_policy through Stable-Baselines3 finds what metarl's own evaluation finds."""
-    agent = agent_of("rl2").learn(120)
+    agent = small_agent("rl2", ROOMS, 120).learn(120)
     tasks = ROOMS.split("test").sample(4, metarl.seeding.generator(0))
     env = TaskVecEnv(ROOMS, tasks=tasks)
     rewards: Any = evaluate_policy(agent, VecMonitor(env), n_eval_episodes=4, return_episode_rewards=True)[0]
@@ -136,4 +114,4 @@ def test_prediction_is_the_policy_in_its_first_episode() -> None:
 
 def test_observations_of_another_kind_are_refused_with_what_to_do() -> None:
     with pytest.raises(ValueError, match=r"needs the observations of a metarl.sb3.TaskVecEnv.*metarl.evaluate"):
-        agent_of("rl2").predict(np.zeros(3, np.int64))
+        small_agent("rl2", ROOMS, 120).predict(np.zeros(3, np.int64))

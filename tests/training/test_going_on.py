@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from small_agents import KINDS, small_agent
 
 import metarl
-from metarl.agents import MAML, RL2, FineTuning, FineTuningOptions, MAMLOptions, RL2Options
+from metarl.agents import MAML, RL2, MAMLOptions, RL2Options
 
 
 class Rig(gymnasium.Env[Any, Any]):
@@ -40,24 +41,10 @@ def rigs(name: str = "rig-v1", **parameters: Any) -> Any:
     return metarl.from_gym(Rig, parameters or {"load": (-1.0, 1.0)}, max_episode_steps=4, num_episodes=2, name=name)
 
 
-def agent_of(kind: str, family: Any) -> Any:
-    if kind == "rl2":
-        options = RL2Options(memory="gru", width=8, batch_steps=64, num_minibatches=2, n_epochs=1, critic_epochs=0)
-        return RL2(family, options, device="cpu")
-    if kind == "maml":
-        return MAML(
-            family, MAMLOptions(width=8, meta_batch_size=2, rollouts_per_task=2, outer="policy-gradient"), device="cpu"
-        )
-    return FineTuning(family, FineTuningOptions(width=8, num_tasks=2, batch_steps=16, num_minibatches=2), device="cpu")
-
-
-KINDS = ["rl2", "maml", "ppo"]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_that_training_opens_is_closed_at_its_end_and_opened_again_for_more(kind: str) -> None:
     Rig.open_rigs = 0
-    agent = agent_of(kind, rigs()).learn(64)
+    agent = small_agent(kind, rigs(), 64).learn(64)
     assert Rig.open_rigs == 0
     assert agent.get_env() is None
     updates = agent.updates
@@ -73,20 +60,20 @@ def test_environments_are_closed_where_training_fails(kind: str) -> None:
 
     Rig.open_rigs = 0
     with pytest.raises(KeyError, match="stop"):
-        agent_of(kind, rigs()).learn(64, callback=stop)
+        small_agent(kind, rigs(), 64).learn(64, callback=stop)
     assert Rig.open_rigs == 0
 
 
 def test_trials_that_grow_leave_nothing_open() -> None:
     Rig.open_rigs = 0
     family = metarl.from_gym(Rig, {"load": (-1.0, 1.0)}, max_episode_steps=4, num_episodes=4)
-    agent_of("rl2", family).learn(256)
+    small_agent("rl2", family, 64).learn(256)
     assert Rig.open_rigs == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_learning_on_counts_as_in_stable_baselines3(kind: str) -> None:
-    agent = agent_of(kind, rigs()).learn(64)
+    agent = small_agent(kind, rigs(), 64).learn(64)
     steps, updates = agent.num_timesteps, agent.updates
     with pytest.warns(UserWarning, match=rf"trained for {steps} steps already.*reset_num_timesteps=False"):
         agent.learn(steps)
@@ -101,7 +88,7 @@ def test_learning_on_counts_as_in_stable_baselines3(kind: str) -> None:
 
 def test_a_new_count_begins_schedules_anew_and_a_longer_one_stretches_them() -> None:
     def rates(**how: Any) -> list[float]:
-        agent = agent_of("rl2", rigs()).learn(128)
+        agent = small_agent("rl2", rigs(), 64).learn(128)
         seen: list[float] = []
         step = agent.train_step
 
@@ -120,7 +107,7 @@ def test_a_new_count_begins_schedules_anew_and_a_longer_one_stretches_them() -> 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("parameters", [{"load": (-3.0, 5.0)}, {"load": (-1.0, 1.0), "drag": (0.0, 0.5)}])
 def test_an_agent_goes_on_in_another_family_of_the_same_spaces(kind: str, parameters: Any, tmp_path: Path) -> None:
-    agent, other = agent_of(kind, rigs()).learn(64), rigs("other-rig-v1", **parameters)
+    agent, other = small_agent(kind, rigs(), 64).learn(64), rigs("other-rig-v1", **parameters)
     new = agent.transfer(other)
     assert new.distribution is other
     assert new.num_timesteps == 0
@@ -142,7 +129,7 @@ def test_an_agent_goes_on_in_another_family_of_the_same_spaces(kind: str, parame
 
 
 def test_an_agent_does_not_go_on_in_other_spaces() -> None:
-    agent = agent_of("rl2", rigs())
+    agent = small_agent("rl2", rigs(), 64)
     with pytest.raises(ValueError, match=r"the observation space of rig-v1 is Box.*, that of bernoulli-bandit-v1 Box"):
         agent.transfer(metarl.make("bernoulli-bandit", arms=3))
 

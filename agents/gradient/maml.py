@@ -1,5 +1,6 @@
 """MAML (Finn et al. 2017, arXiv 1703.03400) and its variants: parameters that adapt by a few gradient steps."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import final
 
@@ -82,17 +83,18 @@ class MAML(Agent):
         return None
 
     def train_step(self, fraction_done: float, on_step: Callable[[TaskVectorEnv], None]) -> dict[str, float]:
-        rollouts, batches, adapted = self._collect(on_step)
+        played, batches, adapted = self._collect(on_step)
+        returns = [torch.cat([_episode_returns(part) for part in parts]) for parts in played]
         if self.options.outer == "reptile":
             metrics = self._reptile_step(adapted, self.options.learning_rate * linear_decay(fraction_done))
         else:
-            metrics = self._learn(rollouts, batches)
-        for trajectories in rollouts:
-            self.network.update_statistics(trajectories)
-        returns = [_episode_returns(trajectories).mean().item() for trajectories in rollouts]
+            metrics = self._learn(returns[-1], batches)
+        for part in itertools.chain.from_iterable(played):
+            self.network.update_statistics(part)
+        *before, last = (each.mean().item() for each in returns)
         return {
-            **{f"rollout/ep_rew_mean_after_{step}_steps": value for step, value in enumerate(returns[:-1])},
-            "rollout/ep_rew_mean": returns[-1],
+            **{f"rollout/ep_rew_mean_after_{step}_steps": value for step, value in enumerate(before)},
+            "rollout/ep_rew_mean": last,
             **metrics,
         }
 
@@ -110,22 +112,26 @@ class MAML(Agent):
 
     def _collect(
         self, on_step: Callable[[TaskVectorEnv], None]
-    ) -> tuple[list[Trajectories], list[CollectedBatch], Adapted]:
-        """Rollouts before every inner step and after the last, their data, and the adapted parameters."""
+    ) -> tuple[list[list[Trajectories]], list[CollectedBatch], Adapted]:
+        """Rollouts before every inner step and after the last, their data, and the adapted parameters.
+
+        Rollouts are in the groups in which they were played, because joined rows of different lengths end in zeros, of
+        which no statistics should know.
+        """
         problem = self._problem(self.options.rollouts_per_task, self.options.inner_steps)
         num_tasks = distributed.equal_share(self.options.meta_batch_size, "tasks")
         tasks = self.distribution.sample(num_tasks, self._stream("tasks"))
-        rollouts, batches = [], []
+        played, batches = [], []
         with torch.no_grad():
             adapted = self.inner.begin(num_tasks)
             for step in range(problem.steps + 1):
-                trajectories = self._play(problem, adapted, tasks, step, on_step)
-                batch = problem.batch(Rollouts.of(trajectories), num_tasks, distributed.mean)
+                parts = self._play(problem, adapted, tasks, step, on_step)
+                batch = problem.batch(Rollouts.of(Trajectories.joined(parts)), num_tasks, distributed.mean)
                 batches.append(CollectedBatch(batch, self.inner.call(action_parameters, adapted, batch)))
-                rollouts.append(trajectories)
+                played.append(parts)
                 if step < problem.steps or self.options.outer == "reptile":
                     adapted = self.inner.step(self.loss, adapted, batch, self._chunk())
-        return rollouts, batches, adapted
+        return played, batches, adapted
 
     def _play(
         self,
@@ -134,7 +140,7 @@ class MAML(Agent):
         tasks: Tasks,
         step: int,
         on_step: Callable[[TaskVectorEnv], None],
-    ) -> Trajectories:
+    ) -> list[Trajectories]:
         """Rollouts of all tasks, task-major, by the policy after `step` inner steps: one group after another."""
         env, parts = self._open_env(), []
         size = self._group_size()
@@ -155,7 +161,7 @@ class MAML(Agent):
                 one_episode=distributed.size() == 1,  # several processes count the same steps
             )
             parts.append(part)
-        return Trajectories.joined(parts)
+        return parts
 
     def _group_size(self) -> int:
         """How many tasks are played at once: as many as the environments allow, in groups of one size."""
@@ -169,9 +175,10 @@ class MAML(Agent):
             self._env = self.distribution.vector_env(self._group_size() * self.options.rollouts_per_task, self.device)
         return self._env
 
-    def _learn(self, rollouts: list[Trajectories], batches: list[CollectedBatch]) -> dict[str, float]:
+    def _learn(self, episode_returns: Tensor, batches: list[CollectedBatch]) -> dict[str, float]:
+        """One step of the outer loop; `episode_returns` [B] are those of the adapted policy."""
         options = self.options
-        returns = _episode_returns(rollouts[-1]).view(-1, options.rollouts_per_task).mean(1)
+        returns = episode_returns.view(-1, options.rollouts_per_task).mean(1)
         objective = MetaObjective(
             self.inner,
             self.loss,

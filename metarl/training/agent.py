@@ -24,10 +24,10 @@ from metarl.training.callback_model import CallbackModel, callback_chain
 from metarl.training.checkpoints import fitting, load_checkpoint, save_checkpoint
 from metarl.training.description import (
     Description,
-    _name,
     blamed_on,
     describe_distribution,
     differences,
+    name_in_files,
     ranges,
     read_description,
     restore_distribution,
@@ -225,7 +225,7 @@ class Agent(CallbackModel):
         source = str(path)
         tensors, values = load_checkpoint(path, resolve_device(device))
         description = read_description(values, source)
-        own = description.agent == _name(cls, "agent") and not inspect.isabstract(cls)
+        own = description.agent == name_in_files(cls, "agent") and not inspect.isabstract(cls)
         agent_class = cls if own else find_agent(description.agent, None if trust else source)
         if not issubclass(agent_class, cls):
             raise ValueError(f"{path} holds a {agent_class.__name__}, not a {cls.__name__}")
@@ -278,7 +278,7 @@ class Agent(CallbackModel):
 
     def _settings(self) -> dict[str, Any]:
         return {
-            "agent": _name(type(self), "agent"),
+            "agent": name_in_files(type(self), "agent"),
             "options": dataclasses.asdict(self.options),
             "teaching": dataclasses.asdict(self.teaching),
             "distribution": describe_distribution(self.distribution),

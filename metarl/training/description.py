@@ -108,7 +108,7 @@ def describe_distribution(distribution: TaskDistribution) -> dict[str, Any]:
         options = None
     return {
         "name": distribution.name,
-        "family": _name(type(distribution), "distribution"),
+        "family": name_in_files(type(distribution), "distribution"),
         "options": options,
         "split_name": distribution.split_name,
         "limits": distribution.limits,
@@ -152,6 +152,6 @@ def restore_distribution(description: Mapping[str, Any], source: str, trust: boo
         return dataclasses.replace(made, split_name=split, limits=pairs)
 
 
-def _name(kind: type, what: Kind) -> str:
+def name_in_files(kind: type, what: Kind) -> str:
     """The registered name of a class, else its `module:attribute`."""
     return name_of(kind, what) or f"{kind.__module__}:{kind.__qualname__}"

@@ -3,8 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
+import gymnasium
+import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
@@ -281,3 +284,31 @@ def test_an_inner_loss_that_is_not_finite_names_task_and_step() -> None:
     policy.observe(step)
     with pytest.raises(FloatingPointError, match=r"inner step 0, task 0: the loss is not finite"):
         policy.observe(step)
+
+
+class Fives(gymnasium.Env[Any, Any]):
+    """Always shows 5 and ends after 1 to 6 steps, which the seed decides."""
+
+    observation_space = spaces.Box(-10.0, 10.0, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+    pay = 1.0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.left = int(self.np_random.integers(1, 7))
+        return np.full(1, 5, np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.left -= 1
+        return np.full(1, 5, np.float32), self.pay, self.left == 0, False, {}
+
+
+def test_groups_of_different_lengths_leave_nothing_but_what_was_seen_in_the_statistics() -> None:
+    family = metarl.from_gym(Fives, parameters={"pay": (0.5, 1.5)}, max_episode_steps=8, num_episodes=2)
+    agent = MAML(family, MAMLOptions(width=8, meta_batch_size=6, rollouts_per_task=1, num_envs=1), device="cpu")
+    lengths = {part.num_steps for parts in agent._collect(lambda env: None)[0] for part in parts}
+    assert len(lengths) > 1
+    agent.train_step(0.0, lambda env: None)
+    statistics = {name: x for name, x in agent.network.state_dict().items() if name.endswith("normaliser.mean")}
+    assert statistics
+    assert all(torch.equal(x, torch.full_like(x, 5.0)) for x in statistics.values())

@@ -157,10 +157,11 @@ def rows_of_file(
     measure: Callable[[str], dict[str, Any]],
 ) -> dict[str, Any]:
     """The rows by name of a file that holds all of them; those of `names` that it lacks are measured and saved."""
+    _source()
     rows = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     for name in names:
         if name not in rows or not is_measured(rows[name], name):
-            measured = {**rows, name: measure(name)}
+            measured = {**rows, name: measure(name) | _source()}
             rows = {row: measured[row] for row in known if row in measured}
             write_atomically(file, json.dumps(rows, indent=1) + "\n")
     return rows

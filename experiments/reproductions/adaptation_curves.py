@@ -125,6 +125,7 @@ def measure(name: str, experiment: Experiment) -> dict[str, Any]:
     return {
         **settings(name, experiment),
         "title": method.title,
+        "taught_by": str(agent.teaching),
         "command": f"python -m experiments.reproductions.adaptation_curves {name} --seed {experiment.seed}",
         **curve(result, method.block),
         "training_seconds": round(seconds),
